@@ -31,7 +31,8 @@ Float steps, each rounded to float32 on its own (no fused multiply-add), in orde
     prelu       y = y >= 0 ? y : y * slope[c]
     add         y = y + value                          `value`: f32, same shape
     mul_map     y = y * value[h, w]                    `value`: f32 (1, H', W')
-    store       value = y                              `value`: f32
+    store       value = y                              `value`: f32; on an acc of bits (max_pool, flatten) it is bits,
+                                                       copied, and such a node has this one step only
     sign        value = bit(y < 0)                     `value`: bits; sgn(0) = sgn(-0.0) = +1
     threshold   value = bit(acc < tau[c])              `value`: bits; int32 acc only
 A tensor parameter of a step has one entry per channel. Steps after a `store` go on from the stored y.
@@ -93,7 +94,8 @@ class Node:
 
     `weight` is float32 for float ops and int8 +-1 for 1-bit ops, (C_out, kh, kw, C_in / groups), else None.
     `attrs` by op (ints; pairs as tuples): conv2d family: kernel (kh, kw), stride (sh, sw), padding (top, left, bottom,
-    right), dilation (dh, dw), groups, pad_value (-1, 0 or 1; always 0 but for binary ops); u8 ops: offset;
+    right), dilation (dh, dw), groups, pad_value (-1, 0 or 1; always 0 but for binary ops); u8 ops: offset; dense ops
+    carry the same attributes (kernel = the whole image, stride and dilation 1, padding 0, groups 1);
     pools and act_scale: kernel, stride, padding; max_pool of bits: or_mask, bool (C,); avg_pool: count_include_pad (0, 1);
     subsample_pad: stride (sh, sw), before, after (channels of zeros).
     """
