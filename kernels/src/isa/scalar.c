@@ -1,0 +1,271 @@
+/* scalar.c: the slow, readable twin of every kernel; the judge of all other files in this directory.
+ * No intrinsics, no tiles, no tricks: each function is the sentence in internal.h. Contracts are there. */
+#include "../internal.h"
+
+#include <math.h>
+#include <string.h>
+
+static void bgemm__scalar(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a, const uint64_t *w,
+                          int32_t *pop, size_t ld)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t f = 0; f < panels * BC_PANEL_BINARY; f++) {
+            const uint64_t *wf = w + f / 8 * taps * cw * 8 + f % 8;
+            uint32_t x = 0;
+            for (size_t t = 0; t < taps; t++)
+                for (size_t i = 0; i < cw; i++)
+                    x += bc_popcount64(a[p * taps + t][i] ^ wf[(t * cw + i) * 8]);
+            pop[p * ld + f] = (int32_t)x;
+        }
+}
+
+static void bgemm_tau__scalar(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
+                              const uint64_t *w, const int32_t *const *limit, uint8_t *out, size_t out_stride)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t q = 0; q < panels; q++) {
+            int32_t pop[BC_PANEL_BINARY];
+            bgemm__scalar(1, 1, taps, cw, a + p * taps, w + q * taps * cw * 8, pop, BC_PANEL_BINARY);
+            unsigned bits = 0;
+            for (size_t f = 0; f < BC_PANEL_BINARY; f++)
+                bits |= (unsigned)(pop[f] > limit[p][q * 8 + f]) << f;
+            out[p * out_stride + q] = (uint8_t)bits;
+        }
+}
+
+static void fgemm__scalar(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a, const float *w,
+                          float *acc, size_t ld)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t f = 0; f < panels * BC_PANEL_FLOAT; f++) {
+            const float *wf = w + f / 16 * taps * cin * 16 + f % 16;
+            float y = 0;
+            for (size_t t = 0; t < taps; t++)
+                for (size_t i = 0; i < cin; i++)
+                    y = fmaf(a[p * taps + t][i], wf[(t * cin + i) * 16], y);
+            acc[p * ld + f] = y;
+        }
+}
+
+static void wgemm__scalar(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a, const uint16_t *w,
+                          float *acc, size_t ld)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t f = 0; f < panels * BC_PANEL_FLOAT; f++) {
+            const uint16_t *wf = w + f / 16 * taps * cin;
+            float y = 0;
+            for (size_t t = 0; t < taps; t++)
+                for (size_t i = 0; i < cin; i++) {
+                    float x = a[p * taps + t][i];
+                    y = wf[t * cin + i] >> f % 16 & 1 ? y - x : y + x;
+                }
+            acc[p * ld + f] = y;
+        }
+}
+
+static void igemm__scalar(size_t m, size_t panels, size_t taps, size_t cin, const int16_t *const *a, const uint16_t *w,
+                          int32_t *acc, size_t ld)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t f = 0; f < panels * BC_PANEL_FLOAT; f++) {
+            const uint16_t *wf = w + f / 16 * taps * cin;
+            int32_t y = 0;
+            for (size_t t = 0; t < taps; t++)
+                for (size_t i = 0; i < cin; i++) {
+                    int32_t x = a[p * taps + t][i];
+                    y += wf[t * cin + i] >> f % 16 & 1 ? -x : x;
+                }
+            acc[p * ld + f] = y;
+        }
+}
+
+static void fdepthwise__scalar(size_t m, size_t c, size_t taps, const float *const *a, const float *w, float *y,
+                               size_t ld)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t i = 0; i < c; i++) {
+            float acc = 0;
+            for (size_t t = 0; t < taps; t++)
+                acc = fmaf(a[p * taps + t][i], w[t * c + i], acc);
+            y[p * ld + i] = acc;
+        }
+}
+
+static void pop_to_f32__scalar(size_t m, size_t c, const int32_t *pop, size_t ld, const int32_t *const *base, float *y)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t i = 0; i < c; i++)
+            y[p * ld + i] = (float)(base[p][i] - 2 * pop[p * ld + i]);
+}
+
+static void i32_to_f32__scalar(size_t m, size_t c, const int32_t *acc, size_t ld, float *y)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t i = 0; i < c; i++)
+            y[p * ld + i] = (float)acc[p * ld + i];
+}
+
+static void i32_to_bits__scalar(size_t m, size_t c, const int32_t *acc, size_t ld, const int32_t *tau, uint8_t *out,
+                                size_t out_stride)
+{
+    for (size_t p = 0; p < m; p++) {
+        memset(out + p * out_stride, 0, (c + 7) / 8);
+        for (size_t i = 0; i < c; i++)
+            out[p * out_stride + i / 8] |= (uint8_t)((acc[p * ld + i] < tau[i]) << i % 8);
+    }
+}
+
+static void affine__scalar(size_t m, size_t c, float *y, size_t ld, const float *scale, const float *bias)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t i = 0; i < c; i++) {
+            float product = y[p * ld + i] * scale[i];
+            y[p * ld + i] = product + bias[i];
+        }
+}
+
+static void relu__scalar(size_t m, size_t c, float *y, size_t ld)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t i = 0; i < c; i++)
+            y[p * ld + i] = y[p * ld + i] > 0 ? y[p * ld + i] : 0;
+}
+
+static void hardtanh__scalar(size_t m, size_t c, float *y, size_t ld)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t i = 0; i < c; i++) {
+            float t = y[p * ld + i] > -1 ? y[p * ld + i] : -1;
+            y[p * ld + i] = t < 1 ? t : 1;
+        }
+}
+
+static void prelu__scalar(size_t m, size_t c, float *y, size_t ld, const float *slope)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t i = 0; i < c; i++)
+            y[p * ld + i] = y[p * ld + i] >= 0 ? y[p * ld + i] : y[p * ld + i] * slope[i];
+}
+
+static void add__scalar(size_t m, size_t c, float *y, size_t ld, const float *x, size_t ldx)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t i = 0; i < c; i++)
+            y[p * ld + i] = y[p * ld + i] + x[p * ldx + i];
+}
+
+static void mul_map__scalar(size_t m, size_t c, float *y, size_t ld, const float *map)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t i = 0; i < c; i++)
+            y[p * ld + i] = y[p * ld + i] * map[p];
+}
+
+static void sign_bits__scalar(size_t m, size_t c, const float *y, size_t ld, uint8_t *out, size_t out_stride)
+{
+    for (size_t p = 0; p < m; p++) {
+        memset(out + p * out_stride, 0, (c + 7) / 8);
+        for (size_t i = 0; i < c; i++)
+            out[p * out_stride + i / 8] |= (uint8_t)((y[p * ld + i] < 0) << i % 8);
+    }
+}
+
+static void max_pool__scalar(size_t m, size_t c, size_t taps, const float *const *a, float *y, size_t ld)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t i = 0; i < c; i++) {
+            float best = a[p * taps][i];
+            for (size_t t = 1; t < taps; t++)
+                best = a[p * taps + t][i] > best ? a[p * taps + t][i] : best;
+            y[p * ld + i] = best;
+        }
+}
+
+static void avg_pool__scalar(size_t m, size_t c, size_t taps, const float *const *a, const float *divisor, float *y,
+                             size_t ld)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t i = 0; i < c; i++) {
+            float sum = 0;
+            for (size_t t = 0; t < taps; t++)
+                sum += a[p * taps + t][i];
+            y[p * ld + i] = sum / divisor[p];
+        }
+}
+
+static void bit_pool__scalar(size_t m, size_t cw, size_t taps, const uint64_t *const *a, const uint64_t *or_mask,
+                             uint64_t *y)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t i = 0; i < cw; i++) {
+            uint64_t all = a[p * taps][i], any = all;
+            for (size_t t = 1; t < taps; t++) {
+                all &= a[p * taps + t][i];
+                any |= a[p * taps + t][i];
+            }
+            y[p * cw + i] = (all & ~or_mask[i]) | (any & or_mask[i]);
+        }
+}
+
+static void abs_mean__scalar(size_t m, size_t c, const float *x, size_t ld, float inv, float *y)
+{
+    for (size_t p = 0; p < m; p++) {
+        float lane[16] = {0};
+        for (size_t i = 0; i < c; i++)
+            lane[i % 16] += fabsf(x[p * ld + i]);
+        for (size_t half = 8; half > 0; half /= 2)
+            for (size_t j = 0; j < half; j++)
+                lane[j] += lane[j + half];
+        y[p] = lane[0] * inv;
+    }
+}
+
+/* One chain per kind is enough here: this peak is that of plain C, not of the machine. */
+static uint64_t peak__scalar(bc_peak kind, uint64_t rounds, uint64_t *sink)
+{
+    uint64_t x = *sink | 1, sum = 0;
+    float y[4] = {1, 2, 3, 4};
+    for (uint64_t r = 0; r < rounds; r++)
+        for (int i = 0; i < 64; i++)
+            if (kind == BC_PEAK_BINARY) {
+                sum += bc_popcount64(x ^ sum);
+            } else if (kind == BC_PEAK_F32) {
+                for (int j = 0; j < 4; j++)
+                    y[j] = fmaf(y[j], 0.5f, 1.0f);
+            } else if (kind == BC_PEAK_WEIGHT) {
+                for (int j = 0; j < 4; j++)
+                    y[j] = x >> j & 1 ? 1.0f - y[j] : 1.0f + y[j];
+            } else {
+                sum += x >> (i & 63) & 1 ? (uint64_t)i : ~(uint64_t)i;
+            }
+    *sink = sum + (y[0] + y[1] + y[2] + y[3] > 0);
+    return rounds * 64 * (kind == BC_PEAK_BINARY ? 64u : kind == BC_PEAK_U8 ? 1u : 4u);
+}
+
+const bc_kernels bc_kernels_scalar = {
+    .name = "scalar",
+    .cpu_needs = 0,
+    .mr_binary = 1,
+    .mr_float = 1,
+    .bgemm = bgemm__scalar,
+    .bgemm_tau = bgemm_tau__scalar,
+    .fgemm = fgemm__scalar,
+    .wgemm = wgemm__scalar,
+    .igemm = igemm__scalar,
+    .fdepthwise = fdepthwise__scalar,
+    .pop_to_f32 = pop_to_f32__scalar,
+    .i32_to_f32 = i32_to_f32__scalar,
+    .i32_to_bits = i32_to_bits__scalar,
+    .affine = affine__scalar,
+    .relu = relu__scalar,
+    .hardtanh = hardtanh__scalar,
+    .prelu = prelu__scalar,
+    .add = add__scalar,
+    .mul_map = mul_map__scalar,
+    .sign_bits = sign_bits__scalar,
+    .max_pool = max_pool__scalar,
+    .avg_pool = avg_pool__scalar,
+    .bit_pool = bit_pool__scalar,
+    .abs_mean = abs_mean__scalar,
+    .peak = peak__scalar,
+};
