@@ -1,0 +1,1 @@
+"""Float graph and plan to a trainable 1-bit graph: estimators, layers, surgery and one file per method."""

@@ -1,0 +1,373 @@
+"""The leaves that surgery puts into a graph: layers with 1-bit weights, signs, and what goes with them.
+
+What each leaf computes in eval mode is the contract with `lower/`; training may use a cheaper equal form.
+
+    BinaryConv2d   y = conv2d(pad(x), B, stride, dilation, groups) * alpha[c] + bias[c]      each a float32 torch op
+    BinaryLinear   y = linear(x, B) * alpha[c] + bias[c]
+                     B = binary_weight() of +-1; alpha = alpha() of (C_out,); the product with alpha is left out where
+                     `has_alpha` is false (alpha = 1), the sum with bias where bias is None. With x of +-1 or integers
+                     conv2d gives exact integers, for alpha never multiplies the weights. pad(x) writes `pad_value`
+                     (0, +1 or -1) outside, *after* the sign: with 0 an outside tap adds nothing.
+    Sign           y = +1 if x >= 0 else -1
+    InputQuantizer y = 2 u - offset,  u = clamp(round((x * denominator + offset) / 2), 0, 255): the raw pixel's integer
+    ActScale       (N, C, H, W) -> (N, 1, H', W'): avg_pool2d(mean_c |x|, kernel, stride, padding) that divides by
+                     the whole kernel's area; (N, F) -> (N, 1): mean |x|
+    MulMap         y = a * b, b of one channel
+    Shift          y = x + shift[c]
+
+Flags that the stages of training switch, all true in a network that is exported: `binarize_weight` (false: the latent
+float weights are used as they are) and `Sign.binarize` (false: hardtanh(x), whose gradient is the STE's).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bincompress.binarize.estimators import binarize_tensor, sgn
+from bincompress.graph import register_leaf
+
+Pair = tuple[int, int]
+
+
+def _pair(value: Any) -> Pair:
+    first, second = (value, value) if isinstance(value, int) else value
+    return int(first), int(second)
+
+
+class BinaryWeightLayer(nn.Module):
+    """Latent float weights whose signs, times a scaling factor alpha, are what the forward pass uses.
+
+    `weight` (C_out, C_in / groups, ...) holds the latents. `granularity` and `kind` choose alpha: none is 1; channel is
+    mean |W| of each filter and layer the mean over all, both analytic and differentiable (XNOR-Net eq. 6) or learned
+    from that start. `center` subtracts the mean over C_in first (XNOR-Net's released code), differentiably.
+    `learned_input_scale` multiplies alpha with one more learned scalar, the scale of the +-1 input.
+    """
+
+    def __init__(
+        self,
+        weight_shape: tuple[int, ...],
+        *,
+        bias: bool,
+        stochastic: bool,
+        clip: float | None,
+        center: bool,
+        granularity: str,
+        kind: str,
+        estimator: str,
+        learned_input_scale: bool,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(weight_shape))
+        self.bias = nn.Parameter(torch.zeros(weight_shape[0])) if bias else None
+        self.stochastic = stochastic
+        self.clip = clip
+        self.center = center
+        self.granularity = granularity
+        self.kind = kind
+        self.estimator = estimator
+        self.binarize_weight = True
+        learned = kind == "learned" and granularity != "none"
+        count = weight_shape[0] if granularity == "channel" else 1
+        self.learned_alpha = nn.Parameter(torch.ones(count)) if learned else None
+        self.input_scale = nn.Parameter(torch.ones(())) if learned_input_scale else None
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
+        self.reset_alpha()
+
+    def weight_config(self) -> dict[str, Any]:
+        """Constructor keywords that all layers with 1-bit weights share."""
+        return {
+            "bias": self.bias is not None,
+            "stochastic": self.stochastic,
+            "clip": self.clip,
+            "center": self.center,
+            "granularity": self.granularity,
+            "kind": self.kind,
+            "estimator": self.estimator,
+            "learned_input_scale": self.input_scale is not None,
+        }
+
+    def transformed_weight(self) -> Tensor:
+        """The tensor that is signed: the latents, centred where the method says so."""
+        return self.weight - self.weight.mean(dim=1, keepdim=True) if self.center else self.weight
+
+    def binary_weight(self) -> Tensor:
+        """The deterministic +-1 weights, detached, (C_out, C_in / groups, ...); a latent of exactly 0 gives +1."""
+        return sgn(self.transformed_weight().detach())
+
+    def alpha(self) -> Tensor:
+        """Scaling factors (C_out,), differentiable; ones where granularity is none; 0 for an all-zero filter."""
+        return self._alpha_of(self.transformed_weight())
+
+    def _alpha_of(self, weight: Tensor) -> Tensor:
+        if self.learned_alpha is not None:
+            alpha: Tensor = self.learned_alpha
+        elif self.granularity == "channel":
+            alpha = weight.abs().flatten(1).mean(dim=1)
+        elif self.granularity == "layer":
+            alpha = weight.abs().mean().reshape(1)
+        else:
+            alpha = weight.new_ones(1)
+        if self.input_scale is not None:
+            alpha = alpha * self.input_scale
+        return alpha.expand(weight.shape[0])
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the output is multiplied by alpha at all."""
+        return self.granularity != "none" or self.input_scale is not None
+
+    @torch.no_grad()
+    def reset_alpha(self) -> None:
+        """Start learned scales from their analytic values; call it after the latents have been set."""
+        if self.learned_alpha is not None:
+            magnitude = self.transformed_weight().abs().flatten(1).mean(dim=1)
+            self.learned_alpha.copy_(magnitude if self.granularity == "channel" else magnitude.mean().reshape(1))
+        if self.input_scale is not None:
+            self.input_scale.fill_(1.0)
+
+    def _training_weight(self) -> Tensor:
+        """alpha * sgn(W) with its gradients: equal to scaling the output, but it touches the small tensor only."""
+        if not self.binarize_weight:
+            return self.weight
+        weight = self.transformed_weight()
+        signs = binarize_tensor(weight, self.estimator, self.stochastic)
+        if not self.has_alpha:
+            return signs
+        return signs * self._alpha_of(weight).reshape(-1, *([1] * (weight.dim() - 1)))
+
+    def _apply_weight(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or not self.binarize_weight:
+            return self._apply_weight(x, self._training_weight(), self.bias)
+        y = self._apply_weight(x, self.binary_weight(), None)
+        shape = (1, -1, *([1] * (y.dim() - 2)))
+        if self.has_alpha:
+            y = y * self.alpha().reshape(shape)
+        return y if self.bias is None else y + self.bias.reshape(shape)
+
+
+class BinaryConv2d(BinaryWeightLayer):
+    """Convolution with 1-bit weights; `binary` if a Sign feeds it, else weight-only.
+
+    Shapes: (N, C_in, H, W) -> (N, C_out, H', W'). Source: XNOR-Net, arXiv 1603.05279, section 3.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        *,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        bias: bool = False,
+        pad_value: int = 0,
+        stochastic: bool = False,
+        clip: float | None = 1.0,
+        center: bool = False,
+        granularity: str = "channel",
+        kind: str = "analytic",
+        estimator: str = "ste",
+        learned_input_scale: bool = False,
+    ) -> None:
+        self_kernel = _pair(kernel_size)
+        super().__init__(
+            (out_channels, in_channels // groups, *self_kernel),
+            bias=bias,
+            stochastic=stochastic,
+            clip=clip,
+            center=center,
+            granularity=granularity,
+            kind=kind,
+            estimator=estimator,
+            learned_input_scale=learned_input_scale,
+        )
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = self_kernel
+        self.stride = _pair(stride)
+        self.padding = _pair(padding)
+        self.dilation = _pair(dilation)
+        self.groups = groups
+        self.pad_value = pad_value
+
+    def config(self) -> dict[str, Any]:
+        """Constructor keywords that rebuild this layer."""
+        return {
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "kernel_size": list(self.kernel_size),
+            "stride": list(self.stride),
+            "padding": list(self.padding),
+            "dilation": list(self.dilation),
+            "groups": self.groups,
+            "pad_value": self.pad_value,
+            **self.weight_config(),
+        }
+
+    def _apply_weight(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        padding = self.padding
+        if self.pad_value and padding != (0, 0):
+            x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]), value=float(self.pad_value))
+            padding = (0, 0)
+        return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, alpha={self.granularity}"
+
+
+class BinaryLinear(BinaryWeightLayer):
+    """Dense layer with 1-bit weights; `binary` if a Sign feeds it, else weight-only. Shapes: (N, in) -> (N, out)."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = False,
+        stochastic: bool = False,
+        clip: float | None = 1.0,
+        center: bool = False,
+        granularity: str = "channel",
+        kind: str = "analytic",
+        estimator: str = "ste",
+        learned_input_scale: bool = False,
+    ) -> None:
+        super().__init__(
+            (out_features, in_features),
+            bias=bias,
+            stochastic=stochastic,
+            clip=clip,
+            center=center,
+            granularity=granularity,
+            kind=kind,
+            estimator=estimator,
+            learned_input_scale=learned_input_scale,
+        )
+        self.in_features = in_features
+        self.out_features = out_features
+
+    def config(self) -> dict[str, Any]:
+        """Constructor keywords that rebuild this layer."""
+        return {"in_features": self.in_features, "out_features": self.out_features, **self.weight_config()}
+
+    def _apply_weight(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.linear(x, weight, bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, alpha={self.granularity}"
+
+
+class Sign(nn.Module):
+    """Activation of one bit: forward sgn, backward the estimator; sampled in training where `stochastic`."""
+
+    def __init__(self, estimator: str = "ste", *, stochastic: bool = False) -> None:
+        super().__init__()
+        self.estimator = estimator
+        self.stochastic = stochastic
+        self.binarize = True
+
+    def config(self) -> dict[str, Any]:
+        """Constructor keywords that rebuild this leaf."""
+        return {"estimator": self.estimator, "stochastic": self.stochastic}
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.binarize:
+            return F.hardtanh(x)
+        return binarize_tensor(x, self.estimator, self.stochastic and self.training)
+
+    def extra_repr(self) -> str:
+        return self.estimator
+
+
+class InputQuantizer(nn.Module):
+    """Turn the normalised image back into the integers 2 u - offset of its pixel bytes u, so that a first layer with
+    1-bit weights sums exact integers.
+
+    For x = (u / 255 - mean) / std with one mean and std for all channels: denominator = 510 std, offset = 510 mean.
+    """
+
+    def __init__(self, offset: int, denominator: float) -> None:
+        super().__init__()
+        self.offset = offset
+        self.denominator = denominator
+
+    def config(self) -> dict[str, Any]:
+        """Constructor keywords that rebuild this leaf."""
+        return {"offset": self.offset, "denominator": self.denominator}
+
+    def forward(self, x: Tensor) -> Tensor:
+        u = ((x * self.denominator + self.offset) / 2).round().clamp(0, 255)
+        return u * 2 - self.offset
+
+    def extra_repr(self) -> str:
+        return f"offset={self.offset}, denominator={self.denominator}"
+
+
+class ActScale(nn.Module):
+    """XNOR-Net's map K: the mean magnitude of what each output pixel sees, (N, C, H, W) -> (N, 1, H', W').
+
+    Source: XNOR-Net, arXiv 1603.05279, section 3.2; outside taps count as 0.
+    """
+
+    def __init__(self, kernel_size: int | Pair = 1, stride: int | Pair = 1, padding: int | Pair = 0) -> None:
+        super().__init__()
+        self.kernel_size = _pair(kernel_size)
+        self.stride = _pair(stride)
+        self.padding = _pair(padding)
+
+    def config(self) -> dict[str, Any]:
+        """Constructor keywords that rebuild this leaf."""
+        return {"kernel_size": list(self.kernel_size), "stride": list(self.stride), "padding": list(self.padding)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        magnitude = x.abs().mean(dim=1, keepdim=True)
+        if x.dim() == 2:
+            return magnitude
+        return F.avg_pool2d(magnitude, self.kernel_size, self.stride, self.padding, count_include_pad=True)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class MulMap(nn.Module):
+    """Multiply every channel of the first input with the one-channel second input."""
+
+    def config(self) -> dict[str, Any]:
+        """Constructor keywords that rebuild this leaf."""
+        return {}
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return a * b
+
+
+class Shift(nn.Module):
+    """Learned per-channel shift, y = x + shift[c]; half of ReActNet's RSign and RPReLU (arXiv 2003.03488)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(channels))
+
+    def config(self) -> dict[str, Any]:
+        """Constructor keywords that rebuild this leaf."""
+        return {"channels": self.shift.numel()}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.shift.reshape(1, -1, *([1] * (x.dim() - 2)))
+
+
+register_leaf(BinaryConv2d, "BinaryConv2d", BinaryConv2d.config)
+register_leaf(BinaryLinear, "BinaryLinear", BinaryLinear.config)
+register_leaf(Sign, "Sign", Sign.config)
+register_leaf(InputQuantizer, "InputQuantizer", InputQuantizer.config)
+register_leaf(ActScale, "ActScale", ActScale.config)
+register_leaf(MulMap, "MulMap", MulMap.config)
+register_leaf(Shift, "Shift", Shift.config)
