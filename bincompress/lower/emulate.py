@@ -1,7 +1,7 @@
 """The numpy interpreter of a Program: the slow, readable twin of the C library, and its judge.
 
 Values are NCHW here: float32, uint8, or bool for bits (True = bit 1 = -1). Integer sums are exact; every float
-operation is rounded where `program.py` says, in the order of the C library, so equality with C is `==`, not a tolerance.
+operation is rounded where `program.py` says, in the C library's order, so that agreement is `==`, not a tolerance.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def to_input(program: Program, x: Array) -> Array:
 def normalize_pixels(pixels: Array, norm: Normalize | None) -> Array:
     """(u / 255 - mean) / std in float32, one rounding per operation."""
     if norm is None:
-        raise LoweringError("input: uint8 pixels need the model's normalisation, and this program has none; pass float32")
+        raise LoweringError("input: uint8 pixels need a normalisation, and this program has none; pass float32")
     mean, std = _per_channel(np.asarray(norm.mean)), _per_channel(np.asarray(norm.std))
     out: Array = (pixels.astype(np.float32) / np.float32(255) - mean) / std
     return out
@@ -67,7 +67,7 @@ def normalize_pixels(pixels: Array, norm: Normalize | None) -> Array:
 
 def _denormalize(x: Array, norm: Normalize | None) -> Array:
     if norm is None:
-        raise LoweringError("input: float input needs the model's normalisation, and this program has none; pass uint8")
+        raise LoweringError("input: float input needs a normalisation, and this program has none; pass uint8")
     mean, std = _per_channel(np.asarray(norm.mean)), _per_channel(np.asarray(norm.std))
     pixels: Array = np.clip(np.rint((x * std + mean) * np.float32(255)), 0, 255).astype(np.uint8)
     return pixels
@@ -124,13 +124,19 @@ def _conv(_: Program, node: Node, x: Array) -> Array:
 
 
 def _max_pool(_: Program, node: Node, x: Array) -> Array:
+    win = window(node)
     if x.dtype != np.bool_:
-        return np.maximum.reduce(list(_windows(x, window(node), -np.inf)))
-    as_and = np.logical_and.reduce(list(_windows(x, window(node), True)))
-    as_or = np.logical_or.reduce(list(_windows(x, window(node), False)))
+        return _over_taps(np.maximum, x, win, -np.inf)
+    as_and = _over_taps(np.logical_and, x, win, True)
     mask = node.attrs.get("or_mask")
-    picked: Array = as_and if mask is None else np.where(np.asarray(mask, bool).reshape(-1, 1, 1), as_or, as_and)
-    return picked
+    if mask is None:
+        return as_and
+    return np.where(np.asarray(mask, bool).reshape(-1, 1, 1), _over_taps(np.logical_or, x, win, False), as_and)
+
+
+def _over_taps(combine: np.ufunc, x: Array, win: Window, outside: Any) -> Array:
+    result: Array = combine.reduce(np.stack(list(_windows(x, win, outside))))
+    return result
 
 
 def _avg_pool(_: Program, node: Node, x: Array) -> Array:
@@ -141,7 +147,8 @@ def _avg_pool(_: Program, node: Node, x: Array) -> Array:
     for seen, there in zip(_windows(x, win, 0), _windows(ones, win, 0), strict=True):
         total = np.zeros_like(seen) + seen if total is None else total + seen
         inside = there if inside is None else inside + there
-    assert total is not None and inside is not None
+    assert total is not None
+    assert inside is not None
     mean: Array = total / (np.float32(win.taps) if node.attrs["count_include_pad"] else inside)
     return mean
 
