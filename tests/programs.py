@@ -72,7 +72,7 @@ class Builder:
         for place, step in enumerate(steps):
             target = -1
             if step in ("store", "sign", "threshold"):
-                as_bits = step != "store" or self.values[main].dtype == "bits" and weight is None
+                as_bits = step != "store" or (self.values[main].dtype == "bits" and weight is None)
                 target = self.value(f"{name}.{place}", "bits" if as_bits else "f32", shape)
             elif step in ("add", "mul_map"):
                 target = self.operand(shape if step == "add" else (1, *shape[1:]))
@@ -83,7 +83,7 @@ class Builder:
         return writes[-1]
 
     def operand(self, shape: tuple[int, int, int]) -> int:
-        """A float value of `shape`, computed from the input by a dense product whose outputs are laid out as `shape`."""
+        """A float value of `shape`, computed from the input."""
         source = self.values[0]
         if source.dtype == "u8":
             floats = self.node("elementwise", 0, ("affine", "store"), {})
@@ -170,6 +170,7 @@ def random_input(rng: np.random.Generator, program: Program, samples: int) -> Ar
 TAILS = (1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 96, 127, 128, 129, 192, 200)
 FILTER_TAILS = (1, 2, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 40, 48, 64, 65)
 KERNELS = ((1, 1), (1, 3), (2, 2), (3, 3), (3, 1), (4, 5), (5, 5), (7, 7))
+GROUPS = ((2, 128, 16), (2, 10, 6), (4, 64, 64), (8, 8, 8), (24, 24, 24), (16, 16, 32), (3, 192, 24))
 FLOAT_STEPS: tuple[tuple[str, ...], ...] = (
     ("store",),
     ("sign",),
