@@ -1,0 +1,265 @@
+"""What a recipe may say: one pydantic model per section, unknown keys refused, every default written here."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_serializer, model_validator
+
+from bincompress.recipe.yaml_ import Path, Positions, show_path
+
+METHODS = ("bc", "bnn", "bwn", "xnor")
+ESTIMATORS = ("ste", "identity", "approxsign")
+
+Method = Literal["bc", "bnn", "bwn", "xnor"]
+Estimator = Literal["ste", "identity", "approxsign"]
+Padding = Literal["zero", "one", "minus_one"]
+Precision = Literal["float", "binary"]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, and a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class WeightScale(Section):
+    """Scaling factor alpha of binary weights: one per layer, per output channel, or none."""
+
+    granularity: Literal["layer", "channel", "none"] = "channel"
+    kind: Literal["analytic", "learned"] = Field(
+        "analytic", description="mean |w| of each step, or a trained parameter"
+    )
+
+
+class WeightConfig(Section):
+    """How the weights of a layer become +-1."""
+
+    binarizer: Literal["sign", "none"] = "sign"
+    stochastic: bool = Field(False, description="draw +1 with probability clip((w + 1) / 2, 0, 1) while training")
+    clip: PositiveFloat | None = Field(1.0, description="latent weights are clipped to [-clip, clip] after each step")
+    center: bool = Field(False, description="subtract the mean over input channels before the sign")
+    scale: WeightScale = WeightScale()
+
+
+class ActivationScale(Section):
+    """Scaling of binary activations: `spatial` is XNOR-Net's map of mean |x|."""
+
+    kind: Literal["none", "spatial", "learned"] = "none"
+
+
+class ActivationConfig(Section):
+    """How the input of a layer becomes +-1."""
+
+    binarizer: Literal["sign", "none"] = "sign"
+    stochastic: bool = Field(False, description="draw signs at random while training")
+    scale: ActivationScale = ActivationScale()
+
+
+class Defaults(Section):
+    """Settings of every binarized layer that no rule changes."""
+
+    weight: WeightConfig = WeightConfig()
+    activation: ActivationConfig = ActivationConfig()
+    estimator: Estimator = Field("ste", description="gradient of the sign of activations")
+    padding: Padding = Field("zero", description="value of pixels outside the image in binary convolutions")
+
+
+class Surgery(Section):
+    """How the float network is rebuilt before training."""
+
+    order: Literal["bn_act_conv", "conv_bn_act", "keep"] = "bn_act_conv"
+    insert_bn: Literal["auto", "never"] = "auto"
+    shortcut: Literal["keep", "per_conv"] = "keep"
+    activation: Literal["keep", "none", "prelu", "rprelu"] = "none"
+
+
+class Rule(Section):
+    """Settings for the layers whose name matches; later rules win over earlier ones."""
+
+    match: str = Field(description="layer name, parent of layers, glob, or `re:` and a regular expression")
+    type: Literal["Conv2d", "Linear"] | None = None
+    skip: bool | None = Field(
+        None, description="true: stays float; false: binarized even where first, last or downsample say float"
+    )
+    optional: bool = Field(False, description="a rule that matches nothing is an error unless it is optional")
+    weight: WeightConfig | None = Field(None, description="only the keys that are given differ from the defaults")
+    activation: ActivationConfig | None = Field(None, description="only the keys that are given differ")
+
+    @field_validator("match")
+    @classmethod
+    def _compiles(cls, match: str) -> str:
+        try:
+            re.compile(match.removeprefix("re:") if match.startswith("re:") else "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return match
+
+    @model_serializer(mode="plain")
+    def _only_given(self) -> dict[str, Any]:
+        return {
+            name: value.model_dump(exclude_unset=True) if isinstance(value, Section) else value
+            for name in type(self).model_fields
+            if (value := getattr(self, name)) is not None
+        }
+
+
+class Layers(Section):
+    """Which layers are binarized."""
+
+    first: Precision = "float"
+    last: Precision = "float"
+    downsample: Precision = Field("float", description="1x1 convolutions on a shortcut")
+    rules: tuple[Rule, ...] = ()
+
+
+class OptimizerConfig(Section):
+    """The optimiser of a stage."""
+
+    name: Literal["adam", "sgd"] = "adam"
+    lr: PositiveFloat = 1e-3
+    momentum: Share = 0.9
+
+
+class Stage(Section):
+    """One stretch of training with fixed settings."""
+
+    name: str = "both"
+    epochs: int = Field(5, ge=0)
+    binarize: tuple[Literal["activation", "weight"], ...] = ("activation", "weight")
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: Literal["cosine", "linear", "constant", "step"] = "cosine"
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="never applied to binarized weights, BatchNorm and scales"
+    )
+    warmup_epochs: int = Field(0, ge=0)
+
+
+class Distill(Section):
+    """Training against the float network's outputs."""
+
+    teacher: Literal["original"] = "original"
+    temperature: PositiveFloat = 2.0
+    weight: Share = 0.7
+
+
+class Train(Section):
+    """Fine-tuning."""
+
+    seed: int = Field(0, ge=0)
+    batch_size: int = Field(128, ge=1)
+    loss: Literal["cross_entropy", "squared_hinge"] = "cross_entropy"
+    lr_scale: Literal["none", "glorot"] = Field("none", description="BinaryConnect's factor on steps of binary weights")
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(),)
+    distill: Distill | None = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    bn_reestimate_batches: int = Field(100, ge=0)
+    threads: int | None = Field(None, ge=1)
+
+    @field_validator("stages")
+    @classmethod
+    def _distinct(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        names = [stage.name for stage in stages]
+        if len(set(names)) != len(names):
+            raise ValueError(f"stage names must differ, got {', '.join(names)}")
+        return stages
+
+
+class NormalizeConfig(Section):
+    """Input normalisation x = (u / 255 - mean) / std, one value per channel."""
+
+    mean: Annotated[tuple[float, ...], Field(min_length=1)]
+    std: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} values, std {len(self.std)}; give one of each per channel")
+        return self
+
+
+class Data(Section):
+    """Where images come from, if the command line does not say."""
+
+    train: str | None = None
+    val: str | None = None
+    transforms: tuple[Literal["random_crop", "hflip"], ...] = ()
+    normalize: NormalizeConfig | None = None
+
+
+class Export(Section):
+    """The packed file."""
+
+    format: Literal["gguf"] = "gguf"
+
+
+class Gates(Section):
+    """Limits that make `convert` end with exit code 1; null is no limit."""
+
+    max_drop: float | None = Field(None, description="float accuracy minus 1-bit accuracy, 0.05 is five points")
+    min_accuracy: Share | None = None
+    max_bytes: int | None = Field(None, ge=1, description="size of the packed file")
+    min_speedup: PositiveFloat | None = Field(None, description="over ONNX Runtime fp32 on this machine")
+    max_float_macs: Share | None = Field(None, description="share of multiply-accumulates in layers left float")
+
+
+class Recipe(Section):
+    """A whole recipe, every default filled in."""
+
+    version: Literal[1] = 1
+    method: Method
+    defaults: Defaults = Defaults()
+    surgery: Surgery = Surgery()
+    layers: Layers = Layers()
+    train: Train = Train()
+    data: Data = Data()
+    export: Export = Export()
+    gates: Gates = Gates()
+
+    _positions: Positions = PrivateAttr(default_factory=dict)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Recipe) and self.model_dump() == other.model_dump()  # positions do not count
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def at(self, *path: str | int) -> str:
+        """Say where `path` stands: `x.yaml:12:5: layers.rules[0]`, or the path alone if the recipe has no file."""
+        key: Path = path
+        while key and key not in self._positions:
+            key = key[:-1]
+        where = self._positions.get(key)
+        return f"{where}: {show_path(path)}" if where else show_path(path)
+
+    def to_yaml(self) -> str:
+        """Write the fully resolved recipe; the same recipe always gives the same text."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+    def with_epochs(self, epochs: int) -> Recipe:
+        """Rescale the stages to `epochs` in all, each at least one where that is possible, else the last ones."""
+        shares = split_epochs([stage.epochs for stage in self.train.stages], epochs)
+        stages = tuple(s.model_copy(update={"epochs": n}) for s, n in zip(self.train.stages, shares, strict=True))
+        return self.model_copy(update={"train": self.train.model_copy(update={"stages": stages})})
+
+
+def split_epochs(stages: list[int], total: int) -> list[int]:
+    """Split `total` epochs in proportion to `stages`; a stage of 0 epochs keeps 0 if another has any."""
+    live = [i for i, n in enumerate(stages) if n > 0] or [len(stages) - 1]
+    result = [0] * len(stages)
+    if total < len(live):
+        for i in live[len(live) - total :]:
+            result[i] = 1
+        return result
+    weight = sum(max(stages[i], 1) for i in live)
+    ideal = {i: total * max(stages[i], 1) / weight for i in live}
+    for i in live:
+        result[i] = max(1, int(ideal[i]))
+    while sum(result) != total:  # hand out what rounding down left, or take back what the minimum of one added
+        step = 1 if sum(result) < total else -1
+        i = max((i for i in live if result[i] + step >= 1), key=lambda i: (step * (ideal[i] - result[i]), i))
+        result[i] += step
+    return result
