@@ -1,0 +1,76 @@
+# Needs Python 3.11 or newer, a C compiler and make; everything else is installed into .venv by the first target.
+#
+#   make demo     float network -> 1-bit file -> speed and accuracy, on built-in data
+#   make test     lint, types, Python tests, C tests plain and under sanitizers
+#   make lint | format | bench | clean
+
+PYTHON ?= python3
+WORKERS ?= auto
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+C_FILES := $(shell find kernels -name '*.[ch]' 2>/dev/null)
+SOURCES := pyproject.toml $(shell find bincompress recipes kernels -type f -not -name '*.pyc')
+
+# On Linux, PyPI's torch comes with gigabytes of CUDA; this index has the CPU build of the same version.
+ifeq ($(shell uname -s),Linux)
+TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
+endif
+
+CMAKE := $(BIN)/cmake -S kernels -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+# Own little matrices do not gain from threads, and tests already run one process per core.
+TEST_ENV := OMP_NUM_THREADS=1
+
+.PHONY: demo test lint format bench clean test-python test-c install
+.DEFAULT_GOAL := demo
+
+demo: install
+	$(BIN)/bincompress demo
+
+test: lint test-c test-python
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(C_FILES)
+
+test-python: install
+	$(TEST_ENV) $(BIN)/python -m pytest -q -n $(WORKERS)
+
+test-c: $(VENV)/.dependencies
+	$(CMAKE) -B build/release -DCMAKE_BUILD_TYPE=Release
+	$(BIN)/cmake --build build/release
+	$(BIN)/ctest --test-dir build/release --output-on-failure
+	$(CMAKE) -B build/sanitize -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS="-O1 $(SANITIZE)"
+	$(BIN)/cmake --build build/sanitize
+	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
+
+bench: install
+	$(BIN)/bincompress bench --kernels
+
+clean:
+	rm -rf build dist demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+install: $(VENV)/.installed
+
+$(VENV)/.dependencies: constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$(PYTHON) is too old: Python 3.11 or newer is needed; run make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet -c constraints.txt $(TORCH_INDEX) torch
+	$(PIP) install --quiet -c constraints.txt scikit-build-core cmake ninja
+	touch $@
+
+# Not editable: what runs is what a wheel would hold. `--no-build-isolation` keeps constraints.txt in force.
+$(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
+	$(PIP) install --quiet -c constraints.txt --no-build-isolation '.[dev]'
+	$(PIP) install --quiet --no-deps --no-build-isolation --force-reinstall .
+	touch $@
