@@ -141,7 +141,8 @@ def _validate(data: dict[str, Any], positions: Positions) -> Recipe:
         # JSON mode is strict about types (no "3" for 3) and still takes lists for tuples.
         recipe = Recipe.model_validate_json(json.dumps(_merge(preset, data)), strict=True)
     except ValidationError as error:
-        problems = error.errors(include_url=False)
+        # A misspelt key also leaves a key missing: the misspelling is what to report.
+        problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] == "missing")
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise RecipeError(_explain(problems[0], positions) + more) from None
     recipe._positions.update(positions)
