@@ -84,7 +84,6 @@ def _parse(spec: str, default: Which) -> tuple[str, str, Which]:
         return "function", body, which
     guess = difflib.get_close_matches(kind, _NAMES, 1)
     hint = f"; did you mean {guess[0]}?" if guess else ""
-    wrong = (
-        f"{kind!r} is no known kind of data" if colon or not Path(body).exists() else f"which kind of data is {body}?"
-    )
+    bare_path = not colon and Path(body).exists()
+    wrong = f"which kind of data is {body}?" if bare_path else f"{kind!r} is no known kind of data"
     raise UsageError(f"data {spec!r}: {wrong}; known: {', '.join(_NAMES)}, file.py:function{hint}")

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from bincompress.data.files import Store
 from bincompress.data.split import Split, Which, checked
 from bincompress.errors import DataError
+from bincompress.user_code import describe
 
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
@@ -30,14 +31,13 @@ _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hor
 _TRAIN_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
 
 # What numpy's arrays are pickled as, under the module names of numpy 1 and 2.
+_RECONSTRUCT: Any = np.zeros(0).__reduce__()[0]
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): codecs.encode,
-    **{
-        (f"numpy.{core}.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0]  # type: ignore[dict-item]
-        for core in ("core", "_core")
-    },
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
 }
 
 
@@ -72,9 +72,7 @@ def unpickle(data: bytes, where: str) -> dict[bytes, Any]:
     try:
         content = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
     except Exception as error:  # a hostile pickle can raise anything
-        raise DataError(
-            f"{where}: is no intact CIFAR batch: {error or type(error).__name__}; fetch it again"
-        ) from error
+        raise DataError(f"{where}: is no intact CIFAR batch: {describe(error)}; fetch it again") from error
     if not isinstance(content, dict):
         raise DataError(f"{where}: holds a {type(content).__name__}, expected the dictionary of a CIFAR batch")
     return content

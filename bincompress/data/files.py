@@ -1,9 +1,8 @@
-"""Reading a dataset's files: plain, .gz or .xz, in a directory, in its usual subfolders or still in the .tar archive."""
+"""Reading a dataset's files: plain, .gz or .xz, in a directory, in its usual subfolders or still in the archive."""
 
 from __future__ import annotations
 
 import gzip
-import io
 import lzma
 import tarfile
 import zlib
@@ -65,16 +64,16 @@ def read_bytes(path: Path) -> bytes:
         with path.open("rb") as file:
             magic = file.read(6)
             file.seek(0)
-            stream: io.IOBase = file
             if magic.startswith(b"\x1f\x8b"):
-                stream = gzip.GzipFile(fileobj=file)
+                with gzip.open(file) as stream:
+                    data = stream.read(LIMIT + 1)
             elif magic == b"\xfd7zXZ\x00":
-                stream = lzma.LZMAFile(file)
-            data: bytes = stream.read(LIMIT + 1)  # type: ignore[attr-defined]
+                with lzma.open(file) as stream:
+                    data = stream.read(LIMIT + 1)
+            else:
+                data = file.read(LIMIT + 1)
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise DataError(
-            f"{path}: cannot be read: {error}; the file is damaged or incomplete, fetch it again"
-        ) from error
+        raise DataError(f"{path}: cannot be read: {error}; it is damaged or incomplete, fetch it again") from error
     if len(data) > LIMIT:
         raise DataError(f"{path}: more than {LIMIT} bytes when uncompressed, which no known dataset file has")
     return data

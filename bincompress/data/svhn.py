@@ -10,6 +10,7 @@ import numpy as np
 from bincompress.data.files import Store
 from bincompress.data.split import Split, Which, checked
 from bincompress.errors import DataError
+from bincompress.user_code import describe
 
 
 def open_svhn(root: Path, which: Which) -> Split:
@@ -24,5 +25,5 @@ def open_svhn(root: Path, which: Which) -> Split:
         images = np.asarray(content["X"]).transpose(3, 2, 0, 1)  # stored (H, W, C, N)
         labels = np.asarray(content["y"]).reshape(-1) % 10  # stored 1..10, where 10 is the digit 0
     except Exception as error:  # scipy's reader raises many kinds on damaged files
-        raise DataError(f"{where}: is no intact SVHN file: {error or type(error).__name__}; fetch it again") from error
+        raise DataError(f"{where}: is no intact SVHN file: {describe(error)}; fetch it again") from error
     return checked(images, labels, tuple("0123456789"), f"svhn#{which}", where)
