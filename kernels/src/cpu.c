@@ -1,0 +1,59 @@
+/* cpu.c: what this CPU can do, and whether the operating system saves the registers for it.
+ * A CPU with AVX-512 under a system (or hypervisor) that does not save ZMM registers counts as one without. */
+#include "internal.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+
+#include <cpuid.h>
+
+/* Extended control register 0: which register states the operating system saves. Needs OSXSAVE. */
+static uint64_t xcr0(void)
+{
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | low;
+}
+
+uint32_t bc_cpu_features(void)
+{
+    enum { XMM_YMM = 0x06, OPMASK_ZMM = 0xe0 };
+    uint32_t a, b, c, d, features = 0;
+    if (!__get_cpuid(1, &a, &b, &c, &d))
+        return 0;
+    const uint32_t leaf1_c = c;
+    if (leaf1_c & bit_POPCNT)
+        features |= BC_CPU_POPCNT;
+    if (!(leaf1_c & bit_OSXSAVE) || !(leaf1_c & bit_AVX))
+        return features;
+    const uint64_t saved = xcr0();
+    if ((saved & XMM_YMM) != XMM_YMM)
+        return features;
+    if (leaf1_c & bit_FMA)
+        features |= BC_CPU_FMA;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d))
+        return features;
+    if (b & bit_AVX2)
+        features |= BC_CPU_AVX2;
+    if ((saved & OPMASK_ZMM) != OPMASK_ZMM || !(b & bit_AVX512F))
+        return features;
+    features |= BC_CPU_AVX512F;
+    if (b & bit_AVX512BW)
+        features |= BC_CPU_AVX512BW;
+    if (b & bit_AVX512VL)
+        features |= BC_CPU_AVX512VL;
+    if (c & bit_AVX512VPOPCNTDQ)
+        features |= BC_CPU_AVX512VPOPCNTDQ;
+    if (c & bit_AVX512VNNI)
+        features |= BC_CPU_AVX512VNNI;
+    return features;
+}
+
+#elif defined(__aarch64__)
+
+uint32_t bc_cpu_features(void) { return BC_CPU_NEON; } /* part of the base architecture */
+
+#else
+
+uint32_t bc_cpu_features(void) { return 0; }
+
+#endif

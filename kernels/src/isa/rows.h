@@ -1,0 +1,199 @@
+/* rows.h: the kernels over rows of channels, as plain loops that compilers vectorise well. An instruction set's file raises its
+ * target and includes this file inside, so that each gets its own code; contracts are in internal.h.
+ *
+ * Before that it defines BC_LESS_ZERO8(const float *) and BC_LESS8(const int32_t *, const int32_t *): bit j of the result tells
+ * y[j] < 0, acc[j] < tau[j], for j < 8. No comparison chooses between products here: a product is computed first, always, because
+ * compilers may not make it unconditional themselves. */
+
+#include <math.h>
+#include <string.h>
+
+static void pop_to_f32(size_t m, size_t c, const int32_t *pop, size_t ld, const int32_t *const *base, float *y)
+{
+    for (size_t p = 0; p < m; p++) {
+        const int32_t *restrict from = pop + p * ld, *restrict b = base[p];
+        float *restrict to = y + p * ld;
+        for (size_t i = 0; i < c; i++)
+            to[i] = (float)(b[i] - 2 * from[i]);
+    }
+}
+
+static void i32_to_f32(size_t m, size_t c, const int32_t *acc, size_t ld, float *y)
+{
+    for (size_t p = 0; p < m; p++) {
+        const int32_t *restrict from = acc + p * ld;
+        float *restrict to = y + p * ld;
+        for (size_t i = 0; i < c; i++)
+            to[i] = (float)from[i];
+    }
+}
+
+static void i32_to_bits(size_t m, size_t c, const int32_t *acc, size_t ld, const int32_t *tau, uint8_t *out, size_t out_stride)
+{
+    for (size_t p = 0; p < m; p++, acc += ld, out += out_stride) {
+        size_t i = 0;
+        for (; i + 8 <= c; i += 8)
+            out[i / 8] = BC_LESS8(acc + i, tau + i);
+        if (i < c) {
+            unsigned bits = 0;
+            for (size_t j = i; j < c; j++)
+                bits |= (unsigned)(acc[j] < tau[j]) << (j - i);
+            out[i / 8] = (uint8_t)bits;
+        }
+    }
+}
+
+static void affine(size_t m, size_t c, float *y, size_t ld, const float *scale, const float *bias)
+{
+    for (size_t p = 0; p < m; p++) {
+        float *restrict to = y + p * ld;
+        const float *restrict s = scale, *restrict b = bias;
+        for (size_t i = 0; i < c; i++)
+            to[i] = to[i] * s[i] + b[i]; /* two roundings: the library is built with -ffp-contract=off */
+    }
+}
+
+static void relu(size_t m, size_t c, float *y, size_t ld)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t i = 0; i < c; i++)
+            y[p * ld + i] = y[p * ld + i] > 0 ? y[p * ld + i] : 0;
+}
+
+static void hardtanh(size_t m, size_t c, float *y, size_t ld)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t i = 0; i < c; i++) {
+            float t = y[p * ld + i] > -1 ? y[p * ld + i] : -1;
+            y[p * ld + i] = t < 1 ? t : 1;
+        }
+}
+
+static void prelu(size_t m, size_t c, float *y, size_t ld, const float *slope)
+{
+    for (size_t p = 0; p < m; p++) {
+        float *restrict to = y + p * ld;
+        const float *restrict s = slope;
+        for (size_t i = 0; i < c; i++) {
+            float product = to[i] * s[i];
+            to[i] = to[i] >= 0 ? to[i] : product;
+        }
+    }
+}
+
+static void add(size_t m, size_t c, float *y, size_t ld, const float *x, size_t ldx)
+{
+    for (size_t p = 0; p < m; p++) {
+        float *restrict to = y + p * ld;
+        const float *restrict from = x + p * ldx;
+        for (size_t i = 0; i < c; i++)
+            to[i] = to[i] + from[i];
+    }
+}
+
+static void mul_map(size_t m, size_t c, float *y, size_t ld, const float *map)
+{
+    for (size_t p = 0; p < m; p++) {
+        const float by = map[p];
+        for (size_t i = 0; i < c; i++)
+            y[p * ld + i] = y[p * ld + i] * by;
+    }
+}
+
+static void sign_bits(size_t m, size_t c, const float *y, size_t ld, uint8_t *out, size_t out_stride)
+{
+    for (size_t p = 0; p < m; p++, y += ld, out += out_stride) {
+        size_t i = 0;
+        for (; i + 8 <= c; i += 8)
+            out[i / 8] = BC_LESS_ZERO8(y + i);
+        if (i < c) {
+            unsigned bits = 0;
+            for (size_t j = i; j < c; j++)
+                bits |= (unsigned)(y[j] < 0) << (j - i);
+            out[i / 8] = (uint8_t)bits;
+        }
+    }
+}
+
+/* Channels in chunks that stay in registers over all taps. */
+enum { CHUNK = 32 };
+
+static void fdepthwise(size_t m, size_t c, size_t taps, const float *const *a, const float *w, float *y, size_t ld)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t i0 = 0; i0 < c; i0 += CHUNK) {
+            const size_t n = bc_min(CHUNK, c - i0);
+            float acc[CHUNK] = {0};
+            for (size_t t = 0; t < taps; t++) {
+                const float *x = a[p * taps + t] + i0, *v = w + t * c + i0;
+                if (n == CHUNK)
+                    for (size_t i = 0; i < CHUNK; i++)
+                        acc[i] = fmaf(x[i], v[i], acc[i]);
+                else
+                    for (size_t i = 0; i < n; i++)
+                        acc[i] = fmaf(x[i], v[i], acc[i]);
+            }
+            memcpy(y + p * ld + i0, acc, n * sizeof *y);
+        }
+}
+
+static void max_pool(size_t m, size_t c, size_t taps, const float *const *a, float *y, size_t ld)
+{
+    for (size_t p = 0; p < m; p++) {
+        float *restrict to = y + p * ld;
+        memcpy(to, a[p * taps], c * sizeof *to);
+        for (size_t t = 1; t < taps; t++) {
+            const float *restrict x = a[p * taps + t];
+            for (size_t i = 0; i < c; i++)
+                to[i] = x[i] > to[i] ? x[i] : to[i];
+        }
+    }
+}
+
+static void avg_pool(size_t m, size_t c, size_t taps, const float *const *a, const float *divisor, float *y, size_t ld)
+{
+    for (size_t p = 0; p < m; p++) {
+        float *restrict to = y + p * ld;
+        for (size_t i = 0; i < c; i++)
+            to[i] = 0;
+        for (size_t t = 0; t < taps; t++) {
+            const float *restrict x = a[p * taps + t];
+            for (size_t i = 0; i < c; i++)
+                to[i] = to[i] + x[i];
+        }
+        const float by = divisor[p];
+        for (size_t i = 0; i < c; i++)
+            to[i] = to[i] / by;
+    }
+}
+
+static void bit_pool(size_t m, size_t cw, size_t taps, const uint64_t *const *a, const uint64_t *or_mask, uint64_t *y)
+{
+    for (size_t p = 0; p < m; p++)
+        for (size_t i = 0; i < cw; i++) {
+            uint64_t all = a[p * taps][i], any = all;
+            for (size_t t = 1; t < taps; t++) {
+                all &= a[p * taps + t][i];
+                any |= a[p * taps + t][i];
+            }
+            y[p * cw + i] = (all & ~or_mask[i]) | (any & or_mask[i]);
+        }
+}
+
+static void abs_mean(size_t m, size_t c, const float *x, size_t ld, float inv, float *y)
+{
+    for (size_t p = 0; p < m; p++) {
+        const float *row = x + p * ld;
+        float lane[16] = {0};
+        size_t i = 0;
+        for (; i + 16 <= c; i += 16)
+            for (size_t j = 0; j < 16; j++)
+                lane[j] += fabsf(row[i + j]);
+        for (size_t j = 0; i + j < c; j++)
+            lane[j] += fabsf(row[i + j]);
+        for (size_t half = 8; half > 0; half /= 2)
+            for (size_t j = 0; j < half; j++)
+                lane[j] += lane[j + half];
+        y[p] = lane[0] * inv;
+    }
+}
