@@ -233,7 +233,16 @@ class _ShapeRecorder(fx.Interpreter):
 
 
 def unique_path(graph: fx.GraphModule, path: str) -> str:
-    """`path`, or `path` with the first free number appended, so that no module or parameter has that path yet."""
+    """`path`, or `path` with the first free number appended, so that no module or parameter has that path yet.
+
+    A layer never lies inside another: below a leaf the path goes on with "_" instead of ".".
+    """
+    parts = path.split(".")
+    for i in range(1, len(parts)):
+        inside = ".".join(parts[:i])
+        if _taken(graph, inside) and _is_end(graph, inside):
+            path = "_".join((inside, *parts[i:]))
+            break
     candidate, number = path, 1
     while _taken(graph, candidate):
         candidate, number = f"{path}_{number}", number + 1
@@ -290,6 +299,14 @@ def _taken(graph: fx.GraphModule, path: str) -> bool:
     except AttributeError:
         return False
     return hasattr(owner, name)
+
+
+def _is_end(graph: fx.GraphModule, path: str) -> bool:
+    """Whether a path is a leaf or a parameter rather than a mere container of modules."""
+    try:
+        return is_leaf(graph.get_submodule(path))
+    except AttributeError:
+        return True
 
 
 def _plain(node: fx.Node) -> bool:

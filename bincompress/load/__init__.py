@@ -1,0 +1,74 @@
+"""Step 1: from a file to a float network in the internal form; nothing is unpickled without trust."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from bincompress.errors import ModelLoadError, UnsupportedOpError
+from bincompress.graph import FloatModel
+from bincompress.load import torch_ as _torch_importers  # noqa: F401  registers its importers
+from bincompress.load.canonical import canonicalise
+from bincompress.load.factory import build
+from bincompress.load.importer import Imported, Request, importer_for
+from bincompress.load.kinds import kind_of
+from bincompress.load.state_dict import check_weights
+
+__all__ = ["load_model"]
+
+_ZOO = "zoo:"
+
+
+def load_model(
+    path: str | Path,
+    *,
+    factory: str | None = None,
+    trust: bool = False,
+    input_shape: tuple[int, int, int] | None = None,
+) -> FloatModel:
+    """Read a float network; the kind of file is found by its content.
+
+    `path` is a file, or "zoo:NAME" for a freshly initialised network of the zoo. `factory` names the function that
+    makes the network for files that hold weights only; `trust` allows what can run code of the file; `input_shape`
+    (C, H, W) is needed where neither file nor factory says it, and goes before what the factory says.
+    Raises: ModelLoadError or UnsupportedOpError, on one line that begins with the path.
+    """
+    source = str(path)
+    try:
+        if source.startswith(_ZOO):
+            imported, sha256 = _from_zoo(source.removeprefix(_ZOO), input_shape), hashlib.sha256(source.encode())
+        else:
+            file = Path(source).expanduser()
+            kind = kind_of(file)
+            imported = importer_for(kind)(Request(file, factory, trust, input_shape))
+            sha256 = _hash(file)
+        return _finished(imported, source, sha256.hexdigest())
+    except (ModelLoadError, UnsupportedOpError) as error:
+        raise type(error)(f"{source}: {error}") from error
+
+
+def _finished(imported: Imported, source: str, sha256: str) -> FloatModel:
+    shape = imported.input_shape
+    if shape is None:
+        raise ModelLoadError(
+            "nothing says the shape of its input; give the factory an attribute input_shape = (channels, height, "
+            "width), or name the data it is for"
+        )
+    check_weights(imported.module)
+    graph, notes = canonicalise(imported.module, shape, batch=imported.batch)
+    return FloatModel(graph, shape, imported.normalize, sha256, source, (*imported.notes, *notes))
+
+
+def _from_zoo(name: str, input_shape: tuple[int, int, int] | None) -> Imported:
+    from bincompress import zoo
+
+    if name not in zoo.names():
+        raise ModelLoadError(f"the zoo has no {name!r}; it has {', '.join(zoo.names())}")
+    network = build(zoo.get(name), name)
+    note = "freshly initialised: the weights are random"
+    return Imported(network.module, input_shape or network.input_shape, network.normalize, (note,))
+
+
+def _hash(path: Path) -> hashlib._Hash:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256")
