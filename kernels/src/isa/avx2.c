@@ -6,21 +6,7 @@
 
 BC_TARGET_BEGIN("avx2,fma")
 
-static BC_INLINE uint8_t less_zero8(const float *y)
-{
-    return (uint8_t)_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(y), _mm256_setzero_ps(), _CMP_LT_OQ));
-}
-
-static BC_INLINE uint8_t less8(const int32_t *x, const int32_t *y)
-{
-    __m256i less = _mm256_cmpgt_epi32(_mm256_loadu_si256((const __m256i *)(const void *)y),
-                                      _mm256_loadu_si256((const __m256i *)(const void *)x));
-    return (uint8_t)_mm256_movemask_ps(_mm256_castsi256_ps(less));
-}
-
-#define BC_LESS_ZERO8 less_zero8
-#define BC_LESS8 less8
-#include "rows.h"
+#include "rows_x86.h"
 
 /* 12 chains of what one step of a tile's inner loop does, without its loads. */
 uint64_t bc_peak__avx2(bc_peak kind, uint64_t rounds, uint64_t *sink)

@@ -3,6 +3,7 @@
  * The pixels of a tile are gathered first, so that first layers of 3 channels waste nothing: K runs through all taps. vpmaddwd
  * then takes two k at once; its pair sums are exact in int32. Tile: 6 pixels x 16 filters = 12 accumulators. */
 #include "avx2.h"
+#include "gather.h"
 
 #include <immintrin.h>
 #include <string.h>
@@ -12,20 +13,6 @@ BC_TARGET_BEGIN("avx2")
 enum { MR = 6, NR = BC_PANEL_FLOAT, BLOCK_K = 1024 };
 
 typedef int16_t pixel_rows[MR][BLOCK_K]; /* K values of each pixel, an odd count followed by a zero */
-
-/* to[r] = values [k0, k0 + n) of pixel r's K = taps * cin. */
-static void gather(pixel_rows to, size_t mr, size_t taps, size_t cin, const int16_t *const *a, size_t k0, size_t n)
-{
-    for (size_t r = 0; r < mr; r++) {
-        size_t t = k0 / cin, i = k0 % cin;
-        for (size_t k = 0, count; k < n; k += count, t++, i = 0) {
-            count = bc_min(cin - i, n - k);
-            memcpy(to[r] + k, a[r * taps + t] + i, count * sizeof **to);
-        }
-        if (n % 2)
-            to[r][n] = 0;
-    }
-}
 
 /* Two u16 of 16 filters' bits as two int16 +-1 each: filters 0-7 and 8-15. */
 static BC_INLINE void signs(__m256i to[2], uint32_t two)
@@ -98,7 +85,7 @@ void bc_igemm__avx2(size_t m, size_t panels, size_t taps, size_t cin, const int1
         const size_t p = m * i / cuts, mr = m * (i + 1) / cuts - p;
         for (size_t k0 = 0; k0 < k_all; k0 += BLOCK_K) {
             const size_t n = bc_min(BLOCK_K, k_all - k0);
-            gather(x, mr, taps, cin, a + p * taps, k0, n);
+            bc_gather16(&x[0][0], BLOCK_K, mr, taps, cin, a + p * taps, k0, n);
             for (size_t q = 0; q < panels; q++)
                 tiles[mr - 1]((const int16_t(*)[BLOCK_K])x, n, w + q * k_all + k0, acc + p * ld + q * NR, ld, k0 > 0);
         }

@@ -1,0 +1,43 @@
+/* emulate_avx512.h: the AVX-512 intrinsics that the kernels use, on SIMDe, to test them on a CPU that has only AVX2 and FMA.
+ * Compile with -DBC_SIMDE -mavx2 -mfma: without FMA, SIMDe would round fused multiply-adds twice. */
+#ifndef BC_EMULATE_AVX512_H
+#define BC_EMULATE_AVX512_H
+
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#if defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpedantic"
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wpsabi"
+#endif
+#include <simde/x86/avx512.h>
+#include <simde/x86/fma.h>
+
+/* Release 0.7.4 gives this alias the arguments of the masked form. */
+#undef _mm512_madd_epi16
+#define _mm512_madd_epi16 simde_mm512_madd_epi16
+
+/* ... and does not know this one. */
+static inline simde__m512i bc_simde_cvtepi32_epi64(__m256i x)
+{
+    int32_t from[8];
+    int64_t to[8];
+    _mm256_storeu_si256((__m256i *)(void *)from, x);
+    for (int i = 0; i < 8; i++)
+        to[i] = from[i];
+    return simde_mm512_loadu_si512(to);
+}
+#undef _mm512_cvtepi32_epi64
+#define _mm512_cvtepi32_epi64 bc_simde_cvtepi32_epi64
+#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
+
+#undef BC_TARGET_BEGIN
+#undef BC_TARGET_END
+#define BC_TARGET_BEGIN(features)
+#define BC_TARGET_END
+#undef BC_KEEP_V
+#define BC_KEEP_V(vector) (void)0
+
+#endif
