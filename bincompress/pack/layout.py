@@ -24,6 +24,8 @@ ARCHITECTURE = "bincompress"
 FORMAT_VERSION = 1
 ALIGNMENT = 64
 LAYOUTS = ("rows", "panel8", "panel16")
+# Keys of the format itself, behind "bincompress."; all others are free
+RESERVED = ("format_version", "values.", "input", "output", "normalize.", "node_count", "node.", "crc32")
 
 # Node attributes: key suffix -> number of integers, 0 for a scalar
 ATTRIBUTES: dict[str, int] = {
@@ -52,6 +54,11 @@ def attributes_of(op: str) -> tuple[str, ...]:
     if op in ("max_pool", "act_scale"):
         return _WINDOW
     return ("stride", "before", "after") if op == "subsample_pad" else ()
+
+
+def is_reserved(key: str) -> bool:
+    """Whether `bincompress.KEY` belongs to the format."""
+    return any(key.startswith(name) if name.endswith(".") else key == name for name in RESERVED)
 
 
 def choose_layout(op: str, shape: Shape4, groups: int) -> str:

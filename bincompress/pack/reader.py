@@ -15,7 +15,6 @@ from bincompress.lower.check import check_program
 from bincompress.pack import layout
 from bincompress.pack.bits import unpack_bits
 from bincompress.pack.gguf_file import Entry, GgufFile, parse_gguf
-from bincompress.pack.writer import RESERVED
 from bincompress.program import FLOAT_OPS, OPS, STEP_PARAMETERS, STEPS, DType, Node, Normalize, Program, Step, Value
 
 Array = npt.NDArray[Any]
@@ -183,4 +182,4 @@ def _tensor(file: GgufFile, keys: _Keys, name: str, shape: tuple[int, ...] | Non
 
 def _meta(entries: dict[str, Entry]) -> MetaOut:
     free = {key[len(_PREFIX) :]: entry.value for key, entry in entries.items() if key.startswith(_PREFIX)}
-    return {k: v for k, v in free.items() if not any(k.startswith(r) if r.endswith(".") else k == r for r in RESERVED)}
+    return {k: v for k, v in free.items() if not layout.is_reserved(k)}

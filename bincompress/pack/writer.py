@@ -20,7 +20,6 @@ from bincompress.pack.bits import pack_bits
 from bincompress.program import FLOAT_OPS, Node, Program
 
 Meta = Mapping[str, str | bool | int | float | Sequence[str]]
-RESERVED = ("format_version", "values.", "input", "output", "normalize.", "node_count", "node.", "crc32")
 
 
 def write_packed(program: Program, path: str | os.PathLike[str], meta: Meta | None = None) -> int:
@@ -141,7 +140,7 @@ def _add_node(writer: GGUFWriter, index: int, node: Node) -> None:
 
 
 def _add_meta(writer: GGUFWriter, key: str, found: Any) -> None:
-    if not key or any(key.startswith(r) if r.endswith(".") else key == r for r in RESERVED):
+    if not key or layout.is_reserved(key):
         raise PackError(f"key bincompress.{key} is part of the format; choose another name")
     full = f"bincompress.{key}"
     if isinstance(found, str):

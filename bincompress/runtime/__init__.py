@@ -1,0 +1,1 @@
+"""Packed files run by the C library, through ctypes."""
