@@ -44,7 +44,7 @@ static bc_status read_window(const bc_reader *r, bc_node *node, const bc_op_row 
 
 static bc_status read_weight(const bc_reader *r, size_t n, bc_node *node, const bc_op_row *op)
 {
-    size_t shape[4], layout_at = 0;
+    size_t shape[4];
     bc_status status = bc_key_sizes(r, "weight_shape", 4, shape);
     if (status) return status;
     uint64_t count = 1;
@@ -61,20 +61,16 @@ static bc_status read_weight(const bc_reader *r, size_t n, bc_node *node, const 
         return bc_fail(r->error, BC_ERR_LIMIT, (int64_t)r->at, "key %sweight_shape: filters of more than %d weights",
                        r->prefix, BC_MAX_EXACT - 1);
     node->k = (uint32_t)(count / shape[0]);
-    if (op->weight_bits == 32) {
-        node->weight = find_tensor(r, n, "weight", BC_GGML_F32, (size_t)count);
-    } else {
-        const bc_kv *layout = bc_key(r, "weight_layout", false, BC_GGUF_STRING);
-        if (!layout) return r->error->code;
-        const uint8_t *at = layout->data;
-        bc_text text = bc_gguf_next_text(&at);
-        layout_at = layout->offset;
-        node->weight_in_panels = bc_text_is(text, op->inputs == BC_IN_BITS ? "panel8" : "panel16");
-        if (!node->weight_in_panels && !bc_text_is(text, "rows"))
-            return bc_fail(r->error, BC_ERR_OP, (int64_t)layout_at, "key %sweight_layout: %.*s is not a layout of this op",
-                           r->prefix, (int)bc_min(text.size, 40), text.data);
-        node->weight = find_tensor(r, n, "weight", BC_GGML_I8, (size_t)((count + 7) / 8));
-    }
+    const bc_kv *layout = bc_key(r, "weight_layout", false, BC_GGUF_STRING);
+    if (!layout) return r->error->code;
+    const uint8_t *at = layout->data;
+    bc_text text = bc_gguf_next_text(&at);
+    node->weight_in_panels = op->weight_bits == 1 && bc_text_is(text, op->inputs == BC_IN_BITS ? "panel8" : "panel16");
+    if (!node->weight_in_panels && !bc_text_is(text, "rows"))
+        return bc_fail(r->error, BC_ERR_OP, (int64_t)layout->offset, "key %sweight_layout: %.*s is not a layout of this op",
+                       r->prefix, (int)bc_min(text.size, 40), text.data);
+    if (op->weight_bits == 32) node->weight = find_tensor(r, n, "weight", BC_GGML_F32, (size_t)count);
+    else node->weight = find_tensor(r, n, "weight", BC_GGML_I8, (size_t)((count + 7) / 8));
     if (!node->weight) return r->error->code;
     node->weight_bytes = node->weight->bytes;
     return BC_OK;
