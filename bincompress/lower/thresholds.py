@@ -76,7 +76,8 @@ def fold_threshold(function: Curve, bound: int, channels: int, name: str) -> tup
     """
     low = np.full(channels, -bound, np.int64)
     high = np.full(channels, bound, np.int64)
-    ends = function(low), function(high)
+    with np.errstate(over="ignore"):
+        ends = function(low), function(high)
     if not all(np.isfinite(end).all() for end in ends):
         raise LoweringError(f"{name}: its BatchNorm overflows float32; the training has diverged")
     low_bit, high_bit = ends[0] < 0, ends[1] < 0
