@@ -53,4 +53,5 @@ def checked(images: Any, labels: Any, classes: tuple[str, ...] | None, name: str
     classes = classes or tuple(str(i) for i in range(high + 1))
     if low < 0 or high >= len(classes):
         raise DataError(f"{where}: labels run from {low} to {high}, expected 0 to {len(classes) - 1}")
-    return Split(np.ascontiguousarray(images), labels.astype(np.int64), classes, name)
+    images = np.require(images, requirements=["C", "W"])  # torch warns about arrays that it may not write
+    return Split(images, labels.astype(np.int64), classes, name)

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from bincompress.errors import ModelLoadError, UnsupportedOpError
 from bincompress.graph import FloatModel
-from bincompress.load import torch_ as _torch_importers  # noqa: F401  registers its importers
 from bincompress.load.canonical import canonicalise
 from bincompress.load.factory import build
-from bincompress.load.importer import Imported, Request, importer_for
+from bincompress.load.importer import Imported, Request
 from bincompress.load.kinds import kind_of
+from bincompress.load.onnx_ import import_onnx
 from bincompress.load.state_dict import check_weights
+from bincompress.load.torch_ import import_checkpoint, import_exported, import_safetensors, import_torchscript
 
 __all__ = ["load_model"]
 
 _ZOO = "zoo:"
+
+_IMPORTERS: dict[str, Callable[[Request], Imported]] = {
+    "torch-zip": import_checkpoint,
+    "torch-legacy": import_checkpoint,
+    "torchscript": import_torchscript,
+    "pt2": import_exported,
+    "safetensors": import_safetensors,
+    "onnx": import_onnx,
+}
 
 
 def load_model(
@@ -39,8 +50,7 @@ def load_model(
             imported, sha256 = _from_zoo(source.removeprefix(_ZOO), input_shape), hashlib.sha256(source.encode())
         else:
             file = Path(source).expanduser()
-            kind = kind_of(file)
-            imported = importer_for(kind)(Request(file, factory, trust, input_shape))
+            imported = _IMPORTERS[kind_of(file)](Request(file, factory, trust, input_shape))
             sha256 = _hash(file)
         return _finished(imported, source, sha256.hexdigest())
     except (ModelLoadError, UnsupportedOpError) as error:

@@ -1,8 +1,7 @@
-"""The registry of importers: one function per kind of file, as `kinds.kind_of` names it."""
+"""What every importer takes and returns; `load/__init__.py` has the table of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,26 +29,3 @@ class Imported:
     normalize: Normalize | None = None
     notes: tuple[str, ...] = field(default=())
     batch: int = 2
-
-
-Importer = Callable[[Request], Imported]
-
-_IMPORTERS: dict[str, Importer] = {}
-
-
-def importer(*kinds: str) -> Callable[[Importer], Importer]:
-    """Register a function for kinds of files."""
-
-    def register(function: Importer) -> Importer:
-        for kind in kinds:
-            if kind in _IMPORTERS:
-                raise ValueError(f"kind {kind!r} has two importers")
-            _IMPORTERS[kind] = function
-        return function
-
-    return register
-
-
-def importer_for(kind: str) -> Importer:
-    """The importer of a kind."""
-    return _IMPORTERS[kind]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from bincompress.errors import ModelLoadError, UnsupportedOpError
 from bincompress.load.factory import network_from
-from bincompress.load.importer import Imported, Request, importer
+from bincompress.load.importer import Imported, Request
 from bincompress.load.safety import refusal
 from bincompress.load.state_dict import find_state_dict, load_into
 from bincompress.user_code import describe
@@ -21,7 +22,6 @@ from bincompress.user_code import describe
 _ARCHIVES = {"torchscript": "a TorchScript archive", "pt2": "a torch.export archive"}
 
 
-@importer("torch-zip", "torch-legacy")
 def import_checkpoint(request: Request) -> Imported:
     """A file of `torch.save`: a state dict for the factory's network; with trust also a whole pickled module."""
     content = _read_trusted(request.path) if request.trust else _read_restricted(request.path)
@@ -32,7 +32,6 @@ def import_checkpoint(request: Request) -> Imported:
     return _into_factory(request, state)
 
 
-@importer("safetensors")
 def import_safetensors(request: Request) -> Imported:
     """A .safetensors file: a state dict for the factory's network."""
     from safetensors import SafetensorError
@@ -45,7 +44,6 @@ def import_safetensors(request: Request) -> Imported:
     return _into_factory(request, state)
 
 
-@importer("torchscript")
 def import_torchscript(request: Request) -> Imported:
     """A TorchScript archive: with trust, its weights for the factory's network."""
     _require_trust(request, "torchscript")
@@ -56,19 +54,28 @@ def import_torchscript(request: Request) -> Imported:
     return _into_factory(request, state)
 
 
-@importer("pt2")
 def import_exported(request: Request) -> Imported:
     """A `torch.export` archive: with trust, its weights for the factory's network."""
     _require_trust(request, "pt2")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet("torch.export"):
             state = torch.export.load(request.path).state_dict
     except Exception as error:  # torch raises many kinds, on damaged archives and on those of other versions
         raise ModelLoadError(
             f"is no torch.export archive that torch {torch.__version__} reads: {describe(error)}; export it as ONNX"
         ) from error
     return _into_factory(request, state)
+
+
+@contextmanager
+def _quiet(logger: str) -> Iterator[None]:
+    """Keep torch's own account of a failure off the terminal: ours is one line."""
+    log = logging.getLogger(logger)
+    disabled, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = disabled
 
 
 def _require_trust(request: Request, kind: str) -> None:
