@@ -8,57 +8,67 @@ BC_TARGET_BEGIN("avx2,fma")
 
 #include "rows_x86.h"
 
-/* 12 chains of what one step of a tile's inner loop does, without its loads. */
-uint64_t bc_peak__avx2(bc_peak kind, uint64_t rounds, uint64_t *sink)
+/* The roofline: 12 chains of what one step of a tile's inner loop does, without its loads. */
+enum { CHAINS = 12, STEPS = 40 };
+
+static uint64_t digest(__m256i y[CHAINS])
 {
-    enum { CHAINS = 12, STEPS = 40 };
-    const __m256i seed = _mm256_set1_epi64x((long long)(*sink & 0x0f0f0f0f0f0f0f0f));
-    __m256i x = seed, v = _mm256_srli_epi16(seed, 1);
-    __m256 fx = _mm256_set1_ps(0.5f), fv = _mm256_set1_ps(0.25f), f[CHAINS];
-    __m256i y[CHAINS];
-    for (int i = 0; i < CHAINS; i++) {
-        y[i] = _mm256_setzero_si256();
-        f[i] = _mm256_setzero_ps();
-    }
-    switch (kind) {
-    case BC_PEAK_BINARY: /* vpshufb, vpaddb: 32 filters x 4 bits */
-        for (uint64_t r = 0; r < rounds * STEPS; r++) {
-            BC_UNROLL
-            for (int i = 0; i < CHAINS; i++) {
-                BC_KEEP_X(x);
-                y[i] = _mm256_add_epi8(y[i], _mm256_shuffle_epi8(x, v));
-                BC_KEEP_X(y[i]);
-            }
-        }
-        break;
-    case BC_PEAK_F32:
-    case BC_PEAK_WEIGHT: /* vfmadd231ps: 8 filters; signs are expanded once for all pixels of a tile */
-        for (uint64_t r = 0; r < rounds * STEPS * 2; r++) {
-            BC_UNROLL
-            for (int i = 0; i < CHAINS; i++) {
-                f[i] = _mm256_fmadd_ps(fx, fv, f[i]);
-                BC_KEEP_X(f[i]);
-            }
-        }
-        break;
-    case BC_PEAK_U8: /* vpmaddwd, vpaddd: 8 filters x 2 values */
-        for (uint64_t r = 0; r < rounds * STEPS; r++) {
-            BC_UNROLL
-            for (int i = 0; i < CHAINS; i++) {
-                BC_KEEP_X(x);
-                y[i] = _mm256_add_epi32(y[i], _mm256_madd_epi16(x, v));
-                BC_KEEP_X(y[i]);
-            }
-        }
-        break;
-    default: return 0;
-    }
-    uint64_t all = 0;
+    BC_UNROLL
+    for (int i = 1; i < CHAINS; i++)
+        y[0] = _mm256_xor_si256(y[0], y[i]);
+    return (uint64_t)_mm256_extract_epi64(y[0], 0);
+}
+
+/* vpshufb, vpaddb: 32 filters x 4 bits; or vpmaddwd, vpaddd: 8 filters x 2 values. */
+static BC_INLINE uint64_t integer_chains(const bool bits, uint64_t rounds, uint64_t seed)
+{
+    const __m256i v = _mm256_set1_epi64x((long long)(seed & 0x0f0f0f0f0f0f0f0f));
+    __m256i x = _mm256_srli_epi16(v, 1), y[CHAINS];
+    BC_UNROLL
     for (int i = 0; i < CHAINS; i++)
-        all += (uint64_t)_mm256_extract_epi64(_mm256_xor_si256(y[i], _mm256_castps_si256(f[i])), 0);
-    *sink = all;
-    const uint64_t per_step = kind == BC_PEAK_BINARY ? 128 : kind == BC_PEAK_U8 ? 16 : 8 * 2;
-    return rounds * STEPS * CHAINS * per_step;
+        y[i] = v;
+    for (uint64_t r = 0; r < rounds * STEPS; r++) {
+        BC_UNROLL
+        for (int i = 0; i < CHAINS; i++) {
+            BC_KEEP_X(x);
+            y[i] = bits ? _mm256_add_epi8(y[i], _mm256_shuffle_epi8(x, v)) : _mm256_add_epi32(y[i], _mm256_madd_epi16(x, v));
+            BC_KEEP_X(y[i]);
+        }
+    }
+    return digest(y);
+}
+
+/* vfmadd231ps: 8 filters. One-bit weights are expanded once for all pixels of a tile, so theirs is the same. */
+static uint64_t float_chains(uint64_t rounds)
+{
+    const __m256 x = _mm256_set1_ps(0.5f), v = _mm256_set1_ps(0.25f);
+    __m256 y[CHAINS];
+    __m256i z[CHAINS];
+    BC_UNROLL
+    for (int i = 0; i < CHAINS; i++)
+        y[i] = _mm256_setzero_ps();
+    for (uint64_t r = 0; r < rounds * STEPS; r++) {
+        BC_UNROLL
+        for (int i = 0; i < CHAINS; i++) {
+            y[i] = _mm256_fmadd_ps(x, v, y[i]);
+            BC_KEEP_X(y[i]);
+        }
+    }
+    BC_UNROLL
+    for (int i = 0; i < CHAINS; i++)
+        z[i] = _mm256_castps_si256(y[i]);
+    return digest(z);
+}
+
+static uint64_t peak(bc_peak kind, uint64_t rounds, uint64_t *sink)
+{
+    switch (kind) {
+    case BC_PEAK_BINARY: *sink = integer_chains(true, rounds, *sink); return rounds * STEPS * CHAINS * 128;
+    case BC_PEAK_U8: *sink = integer_chains(false, rounds, *sink); return rounds * STEPS * CHAINS * 16;
+    case BC_PEAK_F32:
+    case BC_PEAK_WEIGHT: *sink = float_chains(rounds); return rounds * STEPS * CHAINS * 8;
+    }
+    return 0;
 }
 
 BC_TARGET_END
@@ -88,5 +98,5 @@ const bc_kernels bc_kernels_avx2 = {
     .avg_pool = avg_pool,
     .bit_pool = bit_pool,
     .abs_mean = abs_mean,
-    .peak = bc_peak__avx2,
+    .peak = peak,
 };

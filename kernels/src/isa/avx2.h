@@ -15,6 +15,5 @@ void bc_wgemm__avx2(size_t m, size_t panels, size_t taps, size_t cin, const floa
                     size_t ld);
 void bc_igemm__avx2(size_t m, size_t panels, size_t taps, size_t cin, const int16_t *const *a, const uint16_t *w,
                     int32_t *acc, size_t ld);
-uint64_t bc_peak__avx2(bc_peak kind, uint64_t rounds, uint64_t *sink);
 
 #endif

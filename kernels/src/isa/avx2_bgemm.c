@@ -13,6 +13,7 @@
 #include "avx2.h"
 
 #include <immintrin.h>
+#include <string.h>
 
 BC_TARGET_BEGIN("avx2")
 
@@ -43,19 +44,35 @@ typedef struct block {
     _Alignas(64) int32_t sums[BLOCK_PIXELS][NR];
 } block;
 
-/* Offsets of words [k0, k0 + words) of each pixel's K = taps * cw words. */
+static BC_INLINE void expand_word(uint16_t *to, const uint64_t *from)
+{
+    __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)from);
+    _mm_store_si128((__m128i *)(void *)to, _mm_slli_epi16(_mm_cvtepu8_epi16(bytes), 5));
+}
+
+/* Table offsets of words [k0, k0 + words) of each pixel's K = taps * cw words. With few filters this shows, so the loops are as
+ * short as they get. */
 static void expand_pixels(block *b, size_t m, size_t taps, size_t cw, const uint64_t *const *a, size_t k0, size_t words)
 {
-    for (size_t p = 0; p < m; p++) {
+    for (size_t p = 0; p < m; p++, a += taps) {
         uint16_t *to = b->offsets[p];
+        if (cw == 1) {
+            BC_UNROLL_4
+            for (size_t k = 0; k < words; k++)
+                expand_word(to + k * 8, a[k0 + k]);
+            continue;
+        }
         size_t t = k0 / cw, i = k0 % cw;
         for (size_t k = 0; k < words; t++, i = 0) {
-            const uint64_t *from = a[p * taps + t];
-            for (; i < cw && k < words; i++, k++) {
-                __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)(from + i));
-                __m128i offsets = _mm_slli_epi16(_mm_cvtepu8_epi16(bytes), 5);
-                _mm_store_si128((__m128i *)(void *)(to + k * 8), offsets);
+            const uint64_t *from = a[t];
+            const size_t end = k + bc_min(cw - i, words - k);
+            for (; k + 2 <= end; k += 2, i += 2) {
+                __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(from + i));
+                __m256i offsets = _mm256_slli_epi16(_mm256_cvtepu8_epi16(bytes), 5);
+                _mm256_storeu_si256((__m256i *)(void *)(to + k * 8), offsets);
             }
+            for (; k < end; k++, i++)
+                expand_word(to + k * 8, from + i);
         }
     }
 }
@@ -221,20 +238,42 @@ typedef struct sink {
 } sink;
 
 /* Pixels [p0, p0 + m), panels [q0, q0 + panels) from b->sums to their place. */
-static void emit(const block *b, size_t p0, size_t m, size_t q0, size_t panels, const sink *to)
+static void emit_sums(const block *b, size_t p0, size_t m, size_t q0, size_t panels, const sink *to)
 {
-    for (size_t p = 0; p < m; p++)
-        for (size_t q = 0; q < panels; q++) {
-            const size_t f = (q0 + q) * 8;
-            __m256i sum = _mm256_load_si256((const __m256i *)(const void *)&b->sums[p][q * 8]);
-            if (to->pop) {
-                _mm256_storeu_si256((__m256i *)(void *)(to->pop + (p0 + p) * to->ld + f), sum);
-            } else {
-                __m256i limit = _mm256_loadu_si256((const __m256i *)(const void *)(to->limit[p0 + p] + f));
-                int bits = _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(sum, limit)));
-                to->out[(p0 + p) * to->out_stride + q0 + q] = (uint8_t)bits;
-            }
+    for (size_t p = 0; p < m; p++) {
+        int32_t *pop = to->pop + (p0 + p) * to->ld + q0 * 8;
+        for (size_t f = 0; f < panels * 8; f += 8) {
+            __m256i sum = _mm256_load_si256((const __m256i *)(const void *)&b->sums[p][f]);
+            _mm256_storeu_si256((__m256i *)(void *)(pop + f), sum);
         }
+    }
+}
+
+static BC_INLINE __m256i above(const int32_t *sums, const int32_t *limit)
+{
+    return _mm256_cmpgt_epi32(_mm256_load_si256((const __m256i *)(const void *)sums),
+                              _mm256_loadu_si256((const __m256i *)(const void *)limit));
+}
+
+static void emit_bits(const block *b, size_t p0, size_t m, size_t q0, size_t panels, const sink *to)
+{
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7); /* packs work in halves */
+    const int32_t *const *limits = to->limit + p0;
+    uint8_t *out = to->out + p0 * to->out_stride + q0;
+    const size_t stride = to->out_stride;
+    for (size_t p = 0; p < m; p++, out += stride) {
+        const int32_t *sums = b->sums[p], *limit = limits[p] + q0 * 8;
+        if (panels == 4) {
+            __m256i low = _mm256_packs_epi32(above(sums, limit), above(sums + 8, limit + 8));
+            __m256i high = _mm256_packs_epi32(above(sums + 16, limit + 16), above(sums + 24, limit + 24));
+            __m256i all = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
+            const int bits = _mm256_movemask_epi8(all);
+            memcpy(out, &bits, sizeof bits);
+            continue;
+        }
+        for (size_t q = 0; q < panels; q++)
+            out[q] = (uint8_t)_mm256_movemask_ps(_mm256_castsi256_ps(above(sums + q * 8, limit + q * 8)));
+    }
 }
 
 static void run(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a, const uint64_t *w, const sink *to)
@@ -250,7 +289,7 @@ static void run(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t 
                 multiply_few(&b, count, group, taps, cw, a + p * taps, wq);
             else
                 multiply(&b, count, group, taps, cw, a + p * taps, wq, q > 0);
-            emit(&b, p, count, q, group, to);
+            (to->pop ? emit_sums : emit_bits)(&b, p, count, q, group, to);
         }
     }
 }

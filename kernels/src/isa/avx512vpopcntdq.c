@@ -6,59 +6,70 @@ BC_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512vl,avx512vpopcntdq")
 
 #include "rows_x86.h"
 
-/* 14 chains of what one step of a tile's inner loop does, without its loads. */
+/* The roofline: 14 chains of what one step of a tile's inner loop does, without its loads. */
+enum { CHAINS = 14, STEPS = 24 };
+
+static uint64_t digest(__m512i y[CHAINS])
+{
+    uint64_t words[8];
+    BC_UNROLL
+    for (int i = 1; i < CHAINS; i++)
+        y[0] = _mm512_xor_si512(y[0], y[i]);
+    _mm512_storeu_si512(words, y[0]);
+    return words[0];
+}
+
+/* vpxorq, vpopcntq, vpsubq: 8 filters x 64 bits; or vpmaddwd, vpaddd: 16 filters x 2 values. */
+static BC_INLINE uint64_t integer_chains(const bool bits, uint64_t rounds, uint64_t seed)
+{
+    const __m512i v = _mm512_set1_epi64((long long)seed);
+    __m512i x = _mm512_srli_epi64(v, 1), y[CHAINS];
+    BC_UNROLL
+    for (int i = 0; i < CHAINS; i++)
+        y[i] = v;
+    for (uint64_t r = 0; r < rounds * STEPS; r++) {
+        BC_UNROLL
+        for (int i = 0; i < CHAINS; i++) {
+            BC_KEEP_V(x);
+            y[i] = bits ? _mm512_sub_epi64(y[i], _mm512_popcnt_epi64(_mm512_xor_si512(x, v)))
+                        : _mm512_add_epi32(y[i], _mm512_madd_epi16(x, v));
+            BC_KEEP_V(y[i]);
+        }
+    }
+    return digest(y);
+}
+
+/* vfmadd231ps: 16 filters. One-bit weights are expanded once for all pixels of a tile, so theirs is the same. */
+static uint64_t float_chains(uint64_t rounds)
+{
+    const __m512 x = _mm512_set1_ps(0.5f), v = _mm512_set1_ps(0.25f);
+    __m512 y[CHAINS];
+    __m512i z[CHAINS];
+    BC_UNROLL
+    for (int i = 0; i < CHAINS; i++)
+        y[i] = _mm512_setzero_ps();
+    for (uint64_t r = 0; r < rounds * STEPS; r++) {
+        BC_UNROLL
+        for (int i = 0; i < CHAINS; i++) {
+            y[i] = _mm512_fmadd_ps(x, v, y[i]);
+            BC_KEEP_V(y[i]);
+        }
+    }
+    BC_UNROLL
+    for (int i = 0; i < CHAINS; i++)
+        z[i] = _mm512_castps_si512(y[i]);
+    return digest(z);
+}
+
 static uint64_t peak(bc_peak kind, uint64_t rounds, uint64_t *sink)
 {
-    enum { CHAINS = 14, STEPS = 24 };
-    const __m512i v = _mm512_set1_epi64((long long)*sink);
-    __m512i x = _mm512_srli_epi64(v, 1), y[CHAINS];
-    const __m512 fx = _mm512_set1_ps(0.5f), fv = _mm512_set1_ps(0.25f);
-    __m512 f[CHAINS];
-    for (int i = 0; i < CHAINS; i++) {
-        y[i] = _mm512_setzero_si512();
-        f[i] = _mm512_setzero_ps();
-    }
     switch (kind) {
-    case BC_PEAK_BINARY: /* vpxorq, vpopcntq, vpsubq: 8 filters x 64 bits */
-        for (uint64_t r = 0; r < rounds * STEPS; r++) {
-            BC_UNROLL
-            for (int i = 0; i < CHAINS; i++) {
-                BC_KEEP_V(x);
-                y[i] = _mm512_sub_epi64(y[i], _mm512_popcnt_epi64(_mm512_xor_si512(x, v)));
-                BC_KEEP_V(y[i]);
-            }
-        }
-        break;
+    case BC_PEAK_BINARY: *sink = integer_chains(true, rounds, *sink); return rounds * STEPS * CHAINS * 512;
+    case BC_PEAK_U8: *sink = integer_chains(false, rounds, *sink); return rounds * STEPS * CHAINS * 32;
     case BC_PEAK_F32:
-    case BC_PEAK_WEIGHT: /* vfmadd231ps: 16 filters; signs are expanded once for all pixels of a tile */
-        for (uint64_t r = 0; r < rounds * STEPS; r++) {
-            BC_UNROLL
-            for (int i = 0; i < CHAINS; i++) {
-                f[i] = _mm512_fmadd_ps(fx, fv, f[i]);
-                BC_KEEP_V(f[i]);
-            }
-        }
-        break;
-    case BC_PEAK_U8: /* vpmaddwd, vpaddd: 16 filters x 2 values */
-        for (uint64_t r = 0; r < rounds * STEPS; r++) {
-            BC_UNROLL
-            for (int i = 0; i < CHAINS; i++) {
-                BC_KEEP_V(x);
-                y[i] = _mm512_add_epi32(y[i], _mm512_madd_epi16(x, v));
-                BC_KEEP_V(y[i]);
-            }
-        }
-        break;
-    default: return 0;
+    case BC_PEAK_WEIGHT: *sink = float_chains(rounds); return rounds * STEPS * CHAINS * 16;
     }
-    __m512i all = _mm512_setzero_si512();
-    for (int i = 0; i < CHAINS; i++)
-        all = _mm512_xor_si512(all, _mm512_xor_si512(y[i], _mm512_castps_si512(f[i])));
-    uint64_t words[8];
-    _mm512_storeu_si512(words, all);
-    *sink = words[0];
-    const uint64_t per_step = kind == BC_PEAK_BINARY ? 512 : kind == BC_PEAK_U8 ? 32 : 16;
-    return rounds * STEPS * CHAINS * per_step;
+    return 0;
 }
 
 BC_TARGET_END

@@ -13,13 +13,16 @@
 #define BC_KEEP_V(vector) (void)0
 #endif
 
-/* Before a loop of constant count over registers. */
+/* BC_UNROLL: before a loop of constant count over registers; BC_UNROLL_4: before any loop whose body is tiny. */
 #if defined(__clang__)
 #define BC_UNROLL _Pragma("clang loop unroll(full)")
+#define BC_UNROLL_4 _Pragma("clang loop unroll_count(4)")
 #elif defined(__GNUC__)
 #define BC_UNROLL _Pragma("GCC unroll 16")
+#define BC_UNROLL_4 _Pragma("GCC unroll 4")
 #else
 #define BC_UNROLL
+#define BC_UNROLL_4
 #endif
 
 #endif
