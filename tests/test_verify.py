@@ -1,0 +1,68 @@
+"""verify: nothing to report on what was packed as trained, and a clear report on what was not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bincompress.errors import ParityError
+from bincompress.lower import deploy, lower
+from bincompress.pack import read_packed, write_packed
+from bincompress.verify import require_parity, verify
+from tests.lower.networks import RECIPES, images, network
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+@pytest.mark.parametrize("name", ["digits_cnn", "resnet20"])
+def test_packed_networks_compute_what_was_trained(name: str, recipe: str, tmp_path: Path) -> None:
+    graph, model = network(name, recipe)
+    write_packed(lower(deploy(graph), model.input_shape, model.normalize), tmp_path / "m.gguf")
+    result = verify(tmp_path / "m.gguf", graph, images(model, 6), batch=4, threads=2)
+    require_parity(result, tmp_path / "m.gguf")
+    assert result["samples"] == 6
+    assert result["integer_mismatches"] == 0
+    assert result["float_mismatches"] == 0
+    assert result["max_float_error"] < 1e-5
+    if result["boundary_flips"] == 0:
+        assert result["top1_agreement"] == 1.0
+    assert {row["name"] for row in result["layers"]} >= {"conv1"}
+
+
+def test_integer_networks_agree_to_the_last_bit(tmp_path: Path) -> None:
+    for name in ("digits_cnn", "bnn_mlp_2048"):
+        graph, model = network(name, "bnn")
+        write_packed(lower(deploy(graph), model.input_shape, model.normalize), tmp_path / "m.gguf")
+        result = verify(tmp_path / "m.gguf", graph, images(model, 12))
+        assert result["boundary_flips"] == 0
+        assert result["max_abs_diff"] == 0
+        assert result["top1_agreement"] == 1.0
+
+
+def test_one_wrong_weight_is_found_and_its_layer_named(tmp_path: Path) -> None:
+    graph, model = network("resnet20", "xnor")
+    path = tmp_path / "m.gguf"
+    write_packed(lower(deploy(graph), model.input_shape, model.normalize), path)
+    program, _ = read_packed(path)
+    index = next(i for i, node in enumerate(program.nodes) if node.name == "layer2.1.conv2")
+    weight = np.array(program.nodes[index].weight)
+    weight[5, 1, 1, 3] *= -1
+    nodes = list(program.nodes)
+    nodes[index] = replace(nodes[index], weight=weight)
+    write_packed(replace(program, nodes=tuple(nodes)), path)
+    result = verify(path, graph, images(model, 2))
+    assert result["integer_mismatches"] > 0
+    wrong = [row["name"] for row in result["layers"] if row["integer_mismatches"]]
+    assert wrong == ["layer2.1.conv2"]
+    with pytest.raises(ParityError, match=r"layer2\.1\.conv2"):
+        require_parity(result, path)
+
+
+def test_another_network_is_refused(tmp_path: Path) -> None:
+    graph, model = network("resnet20", "xnor")
+    write_packed(lower(deploy(graph), model.input_shape, model.normalize), tmp_path / "m.gguf")
+    other, _ = network("digits_cnn", "xnor")
+    with pytest.raises(ParityError, match="another"):
+        verify(tmp_path / "m.gguf", other, images(model, 1))
