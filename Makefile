@@ -65,12 +65,12 @@ $(VENV)/.dependencies: constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "$(PYTHON) is too old: Python 3.11 or newer is needed; run make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet -c constraints.txt $(TORCH_INDEX) torch
-	$(PIP) install --quiet -c constraints.txt scikit-build-core cmake ninja
+	@echo "installing into $(VENV): a few minutes, the first time"
+	$(PIP) install -qq -c constraints.txt $(TORCH_INDEX) torch
+	$(PIP) install -qq -c constraints.txt scikit-build-core cmake ninja
 	touch $@
 
 # Not editable: what runs is what a wheel would hold. `--no-build-isolation` keeps constraints.txt in force.
 $(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
-	$(PIP) install --quiet -c constraints.txt --no-build-isolation '.[dev]'
-	$(PIP) install --quiet --no-deps --no-build-isolation --force-reinstall .
+	$(PIP) install -qq -c constraints.txt --no-build-isolation '.[dev]'
 	touch $@

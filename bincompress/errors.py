@@ -1,17 +1,17 @@
 """What can go wrong, as one tree; every message says where, what, what was expected and what to do.
 
-    BincompressError            exit 5   (only ever raised through a subclass)
-    ├── UsageError              exit 2   wrong flags, an output that already exists
-    ├── RecipeError             exit 2   a recipe that cannot be read or does not fit the model
-    ├── LoadError               exit 3   a file that cannot be loaded
-    │   ├── ModelLoadError               ... a float model or a checkpoint
-    │   ├── DataError                    ... a dataset
-    │   └── PackError                    ... a packed file
-    ├── UnsupportedOpError      exit 3   a layer or op that no importer, surgery or lowering knows
-    ├── LoweringError           exit 3   a trained graph that has no exact integer form
-    ├── NativeError             exit 3   a refusal by the C library (status, byte offset)
-    ├── ParityError             exit 4   the packed file does not compute what was trained
-    └── GateError               exit 1   a limit of the recipe's `gates` is not met
+BincompressError            exit 5   (only ever raised through a subclass)
+├── UsageError              exit 2   wrong flags, an output that already exists
+├── RecipeError             exit 2   a recipe that cannot be read or does not fit the model
+├── LoadError               exit 3   a file that cannot be loaded
+│   ├── ModelLoadError               ... a float model or a checkpoint
+│   ├── DataError                    ... a dataset
+│   └── PackError                    ... a packed file
+├── UnsupportedOpError      exit 3   a layer or op that no importer, surgery or lowering knows
+├── LoweringError           exit 3   a trained graph that has no exact integer form
+├── NativeError             exit 3   a refusal by the C library (status, byte offset)
+├── ParityError             exit 4   the packed file does not compute what was trained
+└── GateError               exit 1   a limit of the recipe's `gates` is not met
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ Decision = Literal["binary", "weight_only", "float"]
 
 _Config = TypeVar("_Config", WeightConfig, ActivationConfig)
 _PAD_VALUES = {"zero": 0, "one": 1, "minus_one": -1}
+_JSON_KEYS = ("name", "op", "decision", "method", "reason", "macs", "weights", "weight_bits")
 _PASS_THROUGH = (nn.AvgPool2d, nn.MaxPool2d, nn.BatchNorm2d, nn.Identity, nn.Dropout)
 
 
@@ -47,8 +48,7 @@ class LayerPlan:
 
     def to_json(self) -> dict[str, Any]:
         """The row as `convert --json` prints it."""
-        keys = ("name", "op", "decision", "method", "reason", "macs", "weights", "weight_bits")
-        return {key: getattr(self, key) for key in keys}
+        return {key: getattr(self, key) for key in _JSON_KEYS}
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,15 @@ class Plan:
     def to_json(self) -> list[dict[str, Any]]:
         """The rows as `convert --json` prints them."""
         return [row.to_json() for row in self.rows]
+
+    @staticmethod
+    def from_json(rows: list[dict[str, Any]], method: str) -> Plan:
+        """A plan to report on from what `to_json` gave; the settings of its layers are in the recipe, not here.
+
+        Raises: KeyError if a row lacks a key.
+        """
+        unknown: dict[str, Any] = {"weight": None, "activation": None, "estimator": "", "padding": 0}
+        return Plan(tuple(LayerPlan(**{key: row[key] for key in _JSON_KEYS}, **unknown) for row in rows), method)
 
 
 def make_plan(model: FloatModel, recipe: Recipe) -> Plan:

@@ -23,7 +23,8 @@ Ops (main input -> accumulator `acc` of each output element):
     elementwise     f32 (or u8, read as float) acc = x
     flatten         f32 or bits (C, H, W) -> (C*H*W, 1, 1) in torch order (c, h, w)
 
-Steps on an int32 acc: either exactly one `threshold`, or it becomes float32 (exact, |acc| < 2**24) and float steps follow.
+Steps on an int32 acc: either exactly one `threshold`, or it becomes float32 (exact, |acc| < 2**24) and float steps
+follow.
 Float steps, each rounded to float32 on its own (no fused multiply-add), in order:
     affine      y = y * scale[c] + bias[c]            two roundings
     relu        y = y > 0 ? y : 0
@@ -90,14 +91,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Node:
-    """One operation: `inputs[0]` is the main input; all values that steps read follow it, then `outputs` in write order.
+    """One operation: `inputs[0]` is the main input, all values that steps read follow it; `outputs` in write order.
 
     `weight` is float32 for float ops and int8 +-1 for 1-bit ops, (C_out, kh, kw, C_in / groups), else None.
     `attrs` by op (ints; pairs as tuples): conv2d family: kernel (kh, kw), stride (sh, sw), padding (top, left, bottom,
     right), dilation (dh, dw), groups, pad_value (-1, 0 or 1; always 0 but for binary ops); u8 ops: offset; dense ops
     carry the same attributes (kernel = the whole image, stride and dilation 1, padding 0, groups 1);
-    pools and act_scale: kernel, stride, padding; max_pool of bits: or_mask, bool (C,); avg_pool: count_include_pad (0, 1);
-    subsample_pad: stride (sh, sw), before, after (channels of zeros).
+    pools and act_scale: kernel, stride, padding; max_pool of bits: or_mask, bool (C,); avg_pool: count_include_pad
+    (0, 1); subsample_pad: stride (sh, sw), before, after (channels of zeros).
     """
 
     op: str
@@ -124,7 +125,7 @@ class Normalize:
 
 @dataclass(frozen=True)
 class Program:
-    """A whole network: `input` and `output` are value ids; `normalize` maps raw bytes to what the network was trained on."""
+    """A whole network: `input` and `output` are value ids; `normalize` says what raw bytes became in training."""
 
     values: tuple[Value, ...]
     nodes: tuple[Node, ...]
