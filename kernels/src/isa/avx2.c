@@ -76,7 +76,7 @@ BC_TARGET_END
 const bc_kernels bc_kernels_avx2 = {
     .name = "avx2",
     .cpu_needs = BC_CPU_AVX2 | BC_CPU_FMA,
-    .mr_binary = 48,
+    .mr_binary = 6,
     .mr_float = 6,
     .bgemm = bc_bgemm__avx2,
     .bgemm_tau = bc_bgemm_tau__avx2,

@@ -3,7 +3,7 @@
  * For many pixels: a shuffle as table look-up. Let v be 4 activation bits and u the same 4 bits of one filter; then
  * popcount(v ^ u) is entry u of a 16-byte table that depends on v alone, and vpshufb looks up 32 filters at once:
  *
- *   once per call       every activation byte becomes the offset of its 32-byte table in `tables`
+ *   once per pixel      every activation byte becomes the offset of its 32-byte table in `tables`
  *   once per block      64 bits of 16 filters become 8 vectors: byte j of all of them, low nibbles | high nibbles
  *   for every pixel     load the table, vpshufb, vpaddb: 2 instructions for 128 multiply-accumulates, where xor, two ands,
  *                       shift, two vpshufb and two adds do 256 in 8
@@ -20,8 +20,9 @@ BC_TARGET_BEGIN("avx2")
 enum {
     MR = 6,            /* pixels in a tile */
     NR = 32,           /* filters in a tile: 4 panels */
-    BLOCK_PIXELS = 48, /* pixels per expansion of the weights */
+    BLOCK_PIXELS = 64, /* most pixels per expansion of the weights */
     BLOCK_WORDS = 28,  /* words of K per expansion; u16 sums stay below 28 * 64 */
+    OFFSET_WORDS = 64 * 56, /* words of pixels whose table offsets are held: 49 pixels of 3x3x512 */
     /* u8 lanes: a lane adds one nibble, <= 4, per byte of K; 7 words * 8 bytes * 4 = 224 <= 255 */
     FLUSH_WORDS = 7,
     FEW = 2 /* up to here bgemm_few is faster */
@@ -39,7 +40,7 @@ static _Alignas(64) const uint8_t tables[256][32] = {BYTE64(0), BYTE64(64), BYTE
 
 typedef struct block {
     _Alignas(64) uint8_t weights[BLOCK_WORDS * 8 * NR * 2];  /* [byte of K][pair of panels][low | high nibbles of 16] */
-    _Alignas(64) uint16_t offsets[BLOCK_PIXELS][BLOCK_WORDS * 8]; /* of the table of each byte of K */
+    _Alignas(64) uint16_t offsets[OFFSET_WORDS * 8]; /* [pixel][byte of K], of the byte's table */
     _Alignas(64) uint16_t part[MR][NR]; /* sums of one tile so far */
     _Alignas(64) int32_t sums[BLOCK_PIXELS][NR];
 } block;
@@ -50,30 +51,24 @@ static BC_INLINE void expand_word(uint16_t *to, const uint64_t *from)
     _mm_store_si128((__m128i *)(void *)to, _mm_slli_epi16(_mm_cvtepu8_epi16(bytes), 5));
 }
 
-/* Table offsets of words [k0, k0 + words) of each pixel's K = taps * cw words. With few filters this shows, so the loops are as
- * short as they get. */
-static void expand_pixels(block *b, size_t m, size_t taps, size_t cw, const uint64_t *const *a, size_t k0, size_t words)
+/* Table offsets of each pixel's K bytes. With few filters this shows, so the loops are as short as they get. */
+static void expand_pixels(uint16_t *to, size_t m, size_t taps, size_t cw, const uint64_t *const *a)
 {
-    for (size_t p = 0; p < m; p++, a += taps) {
-        uint16_t *to = b->offsets[p];
-        if (cw == 1) {
-            BC_UNROLL_4
-            for (size_t k = 0; k < words; k++)
-                expand_word(to + k * 8, a[k0 + k]);
-            continue;
+    if (cw == 1) {
+        BC_UNROLL_4
+        for (size_t k = 0; k < m * taps; k++)
+            expand_word(to + k * 8, a[k]);
+        return;
+    }
+    for (size_t t = 0; t < m * taps; t++, to += cw * 8) {
+        size_t i = 0;
+        for (; i + 2 <= cw; i += 2) {
+            __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(a[t] + i));
+            __m256i offsets = _mm256_slli_epi16(_mm256_cvtepu8_epi16(bytes), 5);
+            _mm256_storeu_si256((__m256i *)(void *)(to + i * 8), offsets);
         }
-        size_t t = k0 / cw, i = k0 % cw;
-        for (size_t k = 0; k < words; t++, i = 0) {
-            const uint64_t *from = a[t];
-            const size_t end = k + bc_min(cw - i, words - k);
-            for (; k + 2 <= end; k += 2, i += 2) {
-                __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(from + i));
-                __m256i offsets = _mm256_slli_epi16(_mm256_cvtepu8_epi16(bytes), 5);
-                _mm256_storeu_si256((__m256i *)(void *)(to + k * 8), offsets);
-            }
-            for (; k < end; k++, i++)
-                expand_word(to + k * 8, from + i);
-        }
+        if (i < cw)
+            expand_word(to + i * 8, a[t] + i);
     }
 }
 
@@ -105,10 +100,11 @@ static void expand_weights(uint8_t *to, const uint64_t *p, const uint64_t *q, si
     }
 }
 
-/* sums[r][0 .. 16 * pairs) (+)= products of `mr` pixels from pixel p on over `words` words. */
-static BC_INLINE void tile(block *b, size_t p, const int mr, const int pairs, size_t words, bool add)
+/* sums[r][0 .. 16 * pairs) (+)= products of `mr` pixels from pixel p on over words [k0, k0 + words) of k_words. */
+static BC_INLINE void tile(block *b, size_t p, const int mr, const int pairs, size_t k_words, size_t k0, size_t words)
 {
     const uint8_t *w = b->weights;
+    const uint16_t *offsets = b->offsets + (p * k_words + k0) * 8;
     for (size_t k = 0; k < words;) {
         const size_t first = k, end = bc_min(words, k + FLUSH_WORDS);
         __m256i acc[MR][2];
@@ -122,7 +118,7 @@ static BC_INLINE void tile(block *b, size_t p, const int mr, const int pairs, si
                 __m256i w0 = _mm256_load_si256(wj), w1 = _mm256_load_si256(wj + (pairs - 1));
                 BC_UNROLL
                 for (int r = 0; r < mr; r++) {
-                    const void *table = &tables[0][0] + b->offsets[p + (size_t)r][k * 8 + (size_t)j];
+                    const void *table = &tables[0][0] + offsets[((size_t)r * k_words + k) * 8 + (size_t)j];
                     __m256i x = _mm256_load_si256((const __m256i *)table);
                     acc[r][0] = _mm256_add_epi8(acc[r][0], _mm256_shuffle_epi8(x, w0));
                     BC_KEEP_X(acc[r][0]);
@@ -146,13 +142,19 @@ static BC_INLINE void tile(block *b, size_t p, const int mr, const int pairs, si
         for (int f = 0; f < 16 * pairs; f += 8) {
             __m256i sum = _mm256_cvtepu16_epi32(_mm_load_si128((const __m128i *)(const void *)&b->part[r][f]));
             __m256i *at = (__m256i *)(void *)&b->sums[p + (size_t)r][f];
-            _mm256_store_si256(at, add ? _mm256_add_epi32(sum, *at) : sum);
+            _mm256_store_si256(at, k0 ? _mm256_add_epi32(sum, *at) : sum);
         }
 }
 
 #define TILE(mr)                                                                                                               \
-    static void tile##mr##x32(block *b, size_t p, size_t words, bool add) { tile(b, p, mr, 2, words, add); }                   \
-    static void tile##mr##x16(block *b, size_t p, size_t words, bool add) { tile(b, p, mr, 1, words, add); }
+    static void tile##mr##x32(block *b, size_t p, size_t k_words, size_t k0, size_t words)                                     \
+    {                                                                                                                          \
+        tile(b, p, mr, 2, k_words, k0, words);                                                                                 \
+    }                                                                                                                          \
+    static void tile##mr##x16(block *b, size_t p, size_t k_words, size_t k0, size_t words)                                     \
+    {                                                                                                                          \
+        tile(b, p, mr, 1, k_words, k0, words);                                                                                 \
+    }
 TILE(1)
 TILE(2)
 TILE(3)
@@ -160,26 +162,23 @@ TILE(4)
 TILE(5)
 TILE(6)
 
-typedef void (*tile_fn)(block *, size_t, size_t, bool);
+typedef void (*tile_fn)(block *, size_t, size_t, size_t, size_t);
 static const tile_fn tiles[2][MR] = {{tile1x16, tile2x16, tile3x16, tile4x16, tile5x16, tile6x16},
                                      {tile1x32, tile2x32, tile3x32, tile4x32, tile5x32, tile6x32}};
 
-/* b->sums of m <= BLOCK_PIXELS pixels and `panels` <= 4 panels. `expanded`: b->offsets is already right if K is one block. */
-static void multiply(block *b, size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a, const uint64_t *w,
-                     bool expanded)
+/* b->sums of m pixels, whose offsets are expanded, and `panels` <= 4 panels. */
+static void multiply(block *b, size_t m, size_t panels, size_t k_words, const uint64_t *w)
 {
-    const size_t k_words = taps * cw, pairs = (panels + 1) / 2, cuts = (m + MR - 1) / MR;
+    const size_t pairs = (panels + 1) / 2, cuts = (m + MR - 1) / MR;
     for (size_t k0 = 0; k0 < k_words; k0 += BLOCK_WORDS) {
         const size_t words = bc_min(BLOCK_WORDS, k_words - k0);
-        if (!expanded || k_words > BLOCK_WORDS)
-            expand_pixels(b, m, taps, cw, a, k0, words);
         for (size_t i = 0; i < pairs; i++) { /* an odd last panel is paired with itself */
             const uint64_t *p = w + (2 * i * k_words + k0) * 8, *q = p + (2 * i + 1 < panels ? k_words * 8 : 0);
             expand_weights(b->weights + i * NR, p, q, words);
         }
         for (size_t i = 0; i < cuts; i++) { /* tiles of nearly equal height: 7 pixels are 4 + 3, not 6 + 1 */
-            size_t p = m * i / cuts, mr = m * (i + 1) / cuts - p;
-            tiles[pairs - 1][mr - 1](b, p, words, k0 > 0);
+            const size_t p = m * i / cuts, mr = m * (i + 1) / cuts - p;
+            tiles[pairs - 1][mr - 1](b, p, k_words, k0, words);
         }
     }
 }
@@ -213,7 +212,7 @@ static BC_INLINE void panel_pop(__m256i pop[2], size_t taps, size_t cw, const ui
         pop[h] = _mm256_add_epi64(sum[h], _mm256_sad_epu8(acc[h], _mm256_setzero_si256()));
 }
 
-/* sums[p][0 .. 8 * panels) of m <= FEW pixels. */
+/* The same without expansion, for few pixels and for very large K. */
 static void multiply_few(block *b, size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
                          const uint64_t *w)
 {
@@ -279,16 +278,20 @@ static void emit_bits(const block *b, size_t p0, size_t m, size_t q0, size_t pan
 static void run(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a, const uint64_t *w, const sink *to)
 {
     block b;
-    const size_t cuts = (m + BLOCK_PIXELS - 1) / BLOCK_PIXELS;
+    const size_t k_words = taps * cw, most = bc_min(BLOCK_PIXELS, OFFSET_WORDS / k_words);
+    const bool few = m <= FEW || most < MR;
+    const size_t block_pixels = few ? BLOCK_PIXELS : most, cuts = (m + block_pixels - 1) / block_pixels;
     for (size_t i = 0; i < cuts; i++) {
         const size_t p = m * i / cuts, count = m * (i + 1) / cuts - p;
+        if (!few)
+            expand_pixels(b.offsets, count, taps, cw, a + p * taps);
         for (size_t q = 0; q < panels; q += 4) {
             const size_t group = bc_min(4, panels - q);
-            const uint64_t *wq = w + q * taps * cw * 8;
-            if (count <= FEW)
+            const uint64_t *wq = w + q * k_words * 8;
+            if (few)
                 multiply_few(&b, count, group, taps, cw, a + p * taps, wq);
             else
-                multiply(&b, count, group, taps, cw, a + p * taps, wq, q > 0);
+                multiply(&b, count, group, k_words, wq);
             (to->pop ? emit_sums : emit_bits)(&b, p, count, q, group, to);
         }
     }

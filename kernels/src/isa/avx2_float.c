@@ -2,7 +2,7 @@
  *
  * Every output has one accumulator, and K is walked in order, so that the bits are those of scalar fmaf. Tile: 6 pixels x 1
  * panel of 16 filters = 12 accumulators, 2 weight vectors, 1 or 2 broadcasts; 2 FMA a cycle need 8 chains of latency 4, so
- * fewer pixels take more panels: 2, 3 x 2; 1 x 4. Weights of one bit become +-1 in registers, once per tile and k. */
+ * fewer pixels take more panels: 2, 3 x 2; 1 x 4. Eight weights of one bit become +-1 by a table in L1, once per tile and k. */
 #include "avx2.h"
 
 #include <immintrin.h>
@@ -11,6 +11,14 @@
 BC_TARGET_BEGIN("avx2,fma")
 
 enum { MR = 6, NR = BC_PANEL_FLOAT };
+
+/* signs[b][j]: -1 where bit j of b is set, else 1. Loads are cheaper here than the arithmetic that spreads bits. */
+#define SIGN(b, j) ((b) >> (j)&1 ? -1.0f : 1.0f)
+#define BYTE(b) {SIGN(b, 0), SIGN(b, 1), SIGN(b, 2), SIGN(b, 3), SIGN(b, 4), SIGN(b, 5), SIGN(b, 6), SIGN(b, 7)}
+#define BYTE4(b) BYTE(b), BYTE((b) + 1), BYTE((b) + 2), BYTE((b) + 3)
+#define BYTE16(b) BYTE4(b), BYTE4((b) + 4), BYTE4((b) + 8), BYTE4((b) + 12)
+#define BYTE64(b) BYTE16(b), BYTE16((b) + 16), BYTE16((b) + 32), BYTE16((b) + 48)
+static _Alignas(64) const float signs[256][8] = {BYTE64(0), BYTE64(64), BYTE64(128), BYTE64(192)};
 
 /* Weights k of one panel as 2 x 8 floats: from memory, or from one bit each (bit set = -1). */
 static BC_INLINE void load_f32(__m256 to[2], const void *w, size_t k)
@@ -22,12 +30,9 @@ static BC_INLINE void load_f32(__m256 to[2], const void *w, size_t k)
 
 static BC_INLINE void load_1bit(__m256 to[2], const void *w, size_t k)
 {
-    const __m256i bits = _mm256_set1_epi32(((const uint16_t *)w)[k]);
-    const __m256i sign = _mm256_set1_epi32(INT32_MIN), one = _mm256_castps_si256(_mm256_set1_ps(1.0f));
-    const __m256i low = _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24); /* bit j to the sign's place */
-    const __m256i high = _mm256_setr_epi32(23, 22, 21, 20, 19, 18, 17, 16);
-    to[0] = _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(_mm256_sllv_epi32(bits, low), sign), one));
-    to[1] = _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(_mm256_sllv_epi32(bits, high), sign), one));
+    const uint8_t *bits = (const uint8_t *)w + 2 * k;
+    to[0] = _mm256_load_ps(signs[bits[0]]);
+    to[1] = _mm256_load_ps(signs[bits[1]]);
 }
 
 /* acc rows of `mr` pixels, `nr` panels; step: bytes from one panel of w to the next. fma(x, +-1, acc) = acc +- x. */
