@@ -1,12 +1,11 @@
 """CIFAR-10 and CIFAR-100: the official Python batches or the binary version.
 
 The Python batches are pickles from outside, so a restricted unpickler reads them: it knows how to rebuild an array of
-bytes and nothing else, hence a file cannot name code to run.
+bytes, by code of its own, and nothing else; hence a file cannot name code to run.
 """
 
 from __future__ import annotations
 
-import codecs
 import io
 import os
 import pickle
@@ -30,14 +29,49 @@ _PIXELS = 3 * 32 * 32
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _TRAIN_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
 
-# What numpy's arrays are pickled as, under the module names of numpy 1 and 2.
-_RECONSTRUCT: Any = np.zeros(0).__reduce__()[0]
+
+class _ByteType:
+    """Stands for `numpy.dtype` in a pickle: it exists for unsigned bytes only, and its state says nothing new."""
+
+    def __init__(self, name: Any, *_: Any) -> None:
+        if name not in (b"u1", "u1", b"|u1", "|u1"):
+            raise pickle.UnpicklingError(f"it holds an array of {name!r}, expected bytes")
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _ByteArray:
+    """Stands for `numpy.ndarray` in a pickle: numpy's own `__setstate__` is not made for hostile files."""
+
+    array: npt.NDArray[np.uint8]
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran_order, data = state
+        if not isinstance(dtype, _ByteType) or not isinstance(data, bytes) or fortran_order:
+            raise pickle.UnpicklingError("it holds an array that is not of bytes, rows first")
+        self.array = np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _reconstruct(*_: Any) -> _ByteArray:
+    """Stands for the function that makes an empty array, which its state then fills."""
+    return _ByteArray()
+
+
+def _encode(text: str, encoding: str = "latin1") -> bytes:
+    """Stands for `codecs.encode`, which is how Python 3 writes bytes for Python 2."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"it holds text encoded as {encoding!r}, expected latin1")
+    return text.encode("latin1")
+
+
+# All that a CIFAR batch names, under the module names of numpy 1 and 2.
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): codecs.encode,
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy", "ndarray"): _ByteArray,
+    ("numpy", "dtype"): _ByteType,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("_codecs", "encode"): _encode,
 }
 
 
@@ -125,11 +159,12 @@ def _decode(data: bytes, where: str, label_keys: tuple[bytes, ...], label_bytes:
 
 
 def _from_pickle(batch: dict[bytes, Any], where: str, label_keys: tuple[bytes, ...]) -> Arrays:
-    images = batch.get(b"data")
+    images = getattr(batch.get(b"data"), "array", None)
     labels = next((batch[key] for key in label_keys if key in batch), None)
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != (_PIXELS,):
+    if images is None or images.shape[1:] != (_PIXELS,):
         raise DataError(f"{where}: has no uint8 array (N, {_PIXELS}) under 'data'; is it a batch of this dataset?")
-    if not isinstance(labels, list) or len(labels) != len(images) or not all(isinstance(i, int) for i in labels):
+    fits = isinstance(labels, list) and len(labels) == len(images)
+    if not fits or not all(isinstance(label, int) and 0 <= label < 256 for label in labels):
         raise DataError(f"{where}: has no list of {len(images)} labels under {label_keys[0].decode()!r}")
     return images.reshape(-1, 3, 32, 32), np.array(labels, np.int64)
 
@@ -141,5 +176,7 @@ def _fine_names(store: Store) -> tuple[str, ...]:
         return tuple(str(i) for i in range(100))  # the names are a convenience; the binary set may lack them
     if data[:1] != b"\x80":
         return tuple(data.decode("utf-8", "replace").split())
-    names = unpickle(data, where).get(b"fine_label_names", [])
+    names = unpickle(data, where).get(b"fine_label_names")
+    if not isinstance(names, list):
+        raise DataError(f"{where}: has no list under 'fine_label_names'; is it CIFAR-100's meta file?")
     return tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names)

@@ -19,6 +19,7 @@ from bincompress.load.torch_ import import_checkpoint, import_exported, import_s
 __all__ = ["load_model"]
 
 _ZOO = "zoo:"
+_LONGEST = 1000  # characters of an error message
 
 _IMPORTERS: dict[str, Callable[[Request], Imported]] = {
     "torch-zip": import_checkpoint,
@@ -54,7 +55,13 @@ def load_model(
             sha256 = _hash(file)
         return _finished(imported, source, sha256.hexdigest())
     except (ModelLoadError, UnsupportedOpError) as error:
-        raise type(error)(f"{source}: {error}") from error
+        raise type(error)(_one_line(f"{source}: {error}")) from error
+
+
+def _one_line(text: str) -> str:
+    """The message as one readable line, whatever names the file put into it."""
+    clean = "".join(c if c.isprintable() else "?" for c in text)
+    return clean if len(clean) <= _LONGEST else f"{clean[:_LONGEST]} ..."
 
 
 def _finished(imported: Imported, source: str, sha256: str) -> FloatModel:

@@ -41,6 +41,8 @@ def canonicalise(
     Raises: UnsupportedOpError naming the node and its operation; ModelLoadError if the input shape does not fit.
     """
     module = module.float().eval()
+    if LeafTracer().is_leaf_module(module, ""):
+        module = nn.Sequential(module)  # a network of one layer: its call is what must be seen, not its inside
     graph = _trace(module)
     run = _Run(graph)
     with torch.no_grad():
@@ -52,7 +54,7 @@ def canonicalise(
     notes = [*_drop_softmax(graph), *_flatten_output(graph, run)]
     _merge_shortcuts(graph)
     _fold_padding(graph)
-    finish(graph)
+    finish(graph).eval()
     _check(graph, example, expected, dropped_softmax=bool(notes) and "softmax" in notes[0])
     return graph, tuple(notes)
 
@@ -117,9 +119,14 @@ class _Rewriter:
 
     def rewrite(self) -> None:
         for node in list(self.graph.graph.nodes):
-            if node.op in ("call_module", "call_function", "call_method") and node in self.run.shapes:
+            if node in self.run.shapes and node.op in ("call_module", "call_function", "call_method"):
                 self._settle_inplace(node)
                 self._replace(node)
+            elif node.op == "call_module":
+                kind = type(self.run.values[node]).__name__
+                raise UnsupportedOpError(
+                    f"{_where(node)}: operation {_operation(self.graph, node)} is not supported: it returns a {kind}"
+                )
         self._drop_leftovers()
 
     def _replace(self, node: fx.Node) -> None:
@@ -135,7 +142,7 @@ class _Rewriter:
             else:
                 rule = FUNCTIONS.get(operation) if _is_torch(node) else None
             if rule is None:
-                raise UnsupportedOpError(f"not known; known are {known()}")
+                raise UnsupportedOpError(f"known are {known()}")
             result = rule(call, *args, **kwargs)
         except UnsupportedOpError as error:
             raise UnsupportedOpError(f"{_where(node)}: operation {operation} is not supported: {error}") from error
@@ -228,11 +235,12 @@ def _flatten_output(graph: fx.GraphModule, run: _Run) -> list[str]:
     """Make (N, K, 1, 1) scores (N, K); refuse anything that is not one tensor."""
     (output,) = (node for node in graph.graph.nodes if node.op == "output")
     scores = output.args[0]
-    if not isinstance(scores, fx.Node):
-        raise UnsupportedOpError(f"the network returns a {type(scores).__name__}, expected one tensor of class scores")
+    if not isinstance(scores, fx.Node) or scores not in run.shapes:
+        kind = type(run.values.get(scores) if isinstance(scores, fx.Node) else scores).__name__
+        raise UnsupportedOpError(f"the network returns a {kind}, expected one tensor of class scores")
     if scores.op == "placeholder":
         raise UnsupportedOpError("the network holds no layer")
-    shape = run.shapes.get(scores, ())
+    shape = run.shapes[scores]
     if len(shape) == 4 and shape[2:] == (1, 1):
         insert_after(graph, scores, "flatten", nn.Flatten(1))
         return ["output flattened to (N, classes)"]

@@ -10,6 +10,8 @@ from bincompress.errors import ModelLoadError
 
 _KNOWN = "a PyTorch checkpoint, a .safetensors file or an ONNX file"
 
+_TORCH_MAGIC = bytes.fromhex("6cfc9c46f9206aa85019")  # the number that torch.save's old format begins with
+
 # First bytes of files that are often tried, and what to say about them.
 _FOREIGN = (
     (b"GGUF", "is a packed GGUF file, not a float model; use eval, bench, inspect or run on it"),
@@ -45,8 +47,10 @@ def kind_of(path: Path) -> str:
         raise ModelLoadError("is a TensorFlow Lite file; export the original model as ONNX")
     if head.startswith(b"PK"):
         return _kind_of_zip(path)
-    if head[:1] == b"\x80":
+    if _TORCH_MAGIC in head:
         return "torch-legacy"
+    if head[:1] == b"\x80":
+        raise ModelLoadError(f"is a Python pickle, but not one that torch.save wrote; expected {_KNOWN}")
     if _is_safetensors(head, path.stat().st_size):
         return "safetensors"
     if head[:1] == b"\x08" or path.suffix == ".onnx":  # field 1 of ModelProto, ir_version; it always comes first
@@ -58,7 +62,7 @@ def _kind_of_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise ModelLoadError(f"is a damaged or incomplete archive: {error}; fetch it again") from error
     inner = {name.partition("/")[2] for name in names}
     if "serialized_exported_program.json" in names or "archive_format" in inner or "models/model.json" in inner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from bincompress.errors import ModelLoadError, UnsupportedOpError
 from bincompress.load.factory import network_from
 from bincompress.load.importer import Imported, Request
-from bincompress.load.safety import refusal
+from bincompress.load.safety import blocked_globals, refusal
 from bincompress.load.state_dict import find_state_dict, load_into
 from bincompress.user_code import describe
 
@@ -94,9 +95,11 @@ def _require_trust(request: Request, kind: str) -> None:
 
 def _read_restricted(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols, once more than the error says
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error) or "blocked" in str(error):
+        if "Unsupported" in str(error) or blocked_globals(path):
             raise refusal(path) from error
         raise ModelLoadError(f"is no intact PyTorch checkpoint: {_reason(error)}") from error
     except Exception as error:  # torch raises many kinds on damaged files
