@@ -162,6 +162,11 @@ class Session:
         return out
 
     @property
+    def handle(self) -> c_void_p:
+        """The `bc_session *`, for callers of `native`."""
+        return self._alive()
+
+    @property
     def isa(self) -> str:
         """Name of the kernels in use."""
         return str(self._lib.bc_session_isa(self._alive()).decode())

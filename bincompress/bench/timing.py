@@ -1,0 +1,51 @@
+"""Interleaved timing: all contenders take turns in every round, so that a slow moment hits them alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+Run = Callable[[], object]
+
+ROUNDS = 30
+MIN_ROUNDS = 5
+SLICE_SECONDS = 2e-3  # one turn lasts at least so long, or one call
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Microseconds per call: median and minimum over the rounds."""
+
+    median_us: float
+    min_us: float
+    rounds: int
+
+
+def interleave(contenders: Mapping[str, Run], rounds: int = ROUNDS, budget_seconds: float = 20.0) -> dict[str, Timing]:
+    """Time every contender in turns.
+
+    A contender so slow that `rounds` turns of all would pass the budget makes all do fewer, but at least MIN_ROUNDS.
+    Returns: one Timing per contender.
+    """
+    repeats: dict[str, int] = {}
+    turn = 0.0
+    for name, run in contenders.items():
+        run()  # first calls allocate, page in and wake threads
+        once = min(_seconds(run, 1) for _ in range(2))
+        repeats[name] = max(1, min(10_000, int(SLICE_SECONDS / max(once, 1e-9)) + 1))
+        turn += once * repeats[name]
+    rounds = max(MIN_ROUNDS, min(rounds, int(budget_seconds / max(turn, 1e-9))))
+    found: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            found[name].append(_seconds(run, repeats[name]) * 1e6)
+    return {name: Timing(statistics.median(times), min(times), rounds) for name, times in found.items()}
+
+
+def _seconds(run: Run, repeats: int) -> float:
+    began = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    return (time.perf_counter() - began) / repeats

@@ -1,0 +1,145 @@
+"""bench: the exported baselines are real networks, and every promised key is there with a sane value."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from bincompress.bench.baselines import image_input, int8_model, runner
+from bincompress.bench.kernels import LAYERS, Layer, bench_kernels, layer_program
+from bincompress.bench.machine import cpu_name, pinned
+from bincompress.bench.network import TWIN, bench_network, kind_of, load_baseline
+from bincompress.bench.onnx_twin import export_onnx, is_float
+from bincompress.bench.timing import MIN_ROUNDS, interleave
+from bincompress.errors import ModelLoadError
+from bincompress.lower import deploy, lower
+from bincompress.lower.check import check_program
+from bincompress.lower.emulate import emulate, normalize_pixels
+from bincompress.pack import write_packed
+from bincompress.program import OPS, Program
+from tests.lower.networks import images, network
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+
+def program_of(name: str, recipe: str | None) -> Program:
+    graph, model = network(name, recipe)
+    return lower(deploy(graph), model.input_shape, model.normalize)
+
+
+def run_onnx(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return np.concatenate([session.run(None, {"input": image[None]})[0] for image in x])
+
+
+@pytest.mark.parametrize("name", ["digits_cnn", "lenet5", "resnet20", "resnet20_b"])
+def test_float_networks_are_exported_as_they_are(name: str) -> None:
+    graph, model = network(name, None)
+    assert model.normalize is not None
+    program = lower(deploy(graph), model.input_shape, model.normalize)
+    assert is_float(program)
+    exported = export_onnx(program, twin=False)
+    after_pools = sum(node.steps[0].op == "affine" for node in program.nodes if node.op == "max_pool")
+    assert [node.op_type for node in exported.graph.node].count("Mul") == after_pools  # all others are folded
+    x = normalize_pixels(images(model, 2), model.normalize)
+    expected = emulate(program, x)
+    np.testing.assert_allclose(run_onnx(exported, x), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("recipe", ["bnn", "bwn", "xnor", "xnor-map", "xnor-per-conv"])
+@pytest.mark.parametrize("name", ["digits_cnn", "resnet20"])
+def test_a_twin_has_the_same_convolutions(name: str, recipe: str) -> None:
+    program = program_of(name, recipe)
+    twin = export_onnx(program, twin=True)
+    ops = [node.op_type for node in twin.graph.node]
+    assert ops.count("Conv") == sum(node.op.endswith("conv2d") for node in program.nodes)
+    assert ops.count("Gemm") == sum(node.op.endswith("dense") for node in program.nodes)
+    assert "Mul" not in ops
+    shape = program.values[program.input].shape
+    out = run_onnx(twin, np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32))
+    assert out.shape == (1, 10)
+    assert np.isfinite(out).all()
+
+
+def test_int8_is_made_and_runs() -> None:
+    twin = export_onnx(program_of("digits_cnn", "bnn"), twin=True)
+    x = np.random.default_rng(0).normal(size=(4, 1, 8, 8)).astype(np.float32)
+    data, kind = int8_model(twin, x, 1)
+    assert kind.startswith("QDQ")
+    quantized = onnx.load_from_string(data)
+    assert "QuantizeLinear" in {node.op_type for node in quantized.graph.node}
+    runner(data, 1, {image_input(quantized): x[:1]})()
+
+
+def test_every_key_of_a_network_bench(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    program = program_of("digits_cnn", "bnn")
+    write_packed(program, path)
+    result = bench_network(path, rounds=5)
+    assert result["threads"] == 1
+    assert result["cpu"] == cpu_name()
+    assert result["baseline"] == TWIN
+    assert 0 < result["packed"]["min_us"] <= result["packed"]["median_us"]
+    for name in ("onnxruntime-fp32", "onnxruntime-int8"):
+        row = result["baselines"][name]
+        assert row["speedup"] == pytest.approx(row["median_us"] / result["packed"]["median_us"])
+    assert result["roofline"]["peak_gmacs"] > 0
+    assert [row["name"] for row in result["layers"]] == [node.name for node in program.nodes]
+    for row in result["layers"]:
+        assert set(row) == {"name", "op", "macs", "median_us", "gmacs", "of_peak"}
+        assert row["macs"] == 0 or row["gmacs"] > 0
+
+
+def test_a_float_file_as_baseline(tmp_path: Path) -> None:
+    path, float_path = tmp_path / "m.gguf", tmp_path / "float.onnx"
+    write_packed(program_of("digits_cnn", "xnor"), path)
+    onnx.save(export_onnx(program_of("digits_cnn", None), twin=False), str(float_path))
+    result = bench_network(path, baseline=load_baseline(float_path), baseline_name="float.onnx", rounds=5)
+    assert result["baseline"] == "float.onnx"
+    (tmp_path / "broken.onnx").write_bytes(b"no protobuf at all")
+    with pytest.raises(ModelLoadError, match=r"broken\.onnx"):
+        load_baseline(tmp_path / "broken.onnx")
+
+
+def test_every_key_of_a_kernel_bench() -> None:
+    layers = (
+        Layer("binary_conv2d", 7, 64, 3, "bits"),
+        Layer("weight_conv2d", 7, 64, 3, "float"),
+        Layer("binary_dense", 0, 256, 1, "float"),
+        Layer("dense", 0, 256, 1, "float"),
+    )
+    result = bench_kernels(rounds=5, layers=layers)
+    for row, layer in zip(result["kernels"], layers, strict=True):
+        assert (row["op"], row["output"], row["isa"]) == (layer.op, layer.output, result["isa"])
+        assert row["shape"] == ("7x7x64" if layer.size else "256x256")
+        assert row["kernel"] == ("3x3" if layer.size else "dense")
+        for key in ("median_us", "gmacs", "of_peak", "vs_onnxruntime_fp32", "vs_onnxruntime_int8"):
+            assert row[key] > 0
+
+
+def test_standard_layers_are_valid_programs() -> None:
+    for layer in LAYERS:
+        check_program(layer_program(layer))
+    assert {kind_of(op) for op in OPS} == {"binary", "weight", "u8", "f32", None}
+
+
+def test_pinning_is_undone() -> None:
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system has no CPU affinity")
+    before = os.sched_getaffinity(0)
+    with pinned(1) as done:
+        assert done
+        assert len(os.sched_getaffinity(0)) == 1
+    assert os.sched_getaffinity(0) == before
+
+
+def test_turns_are_taken_in_order() -> None:
+    log: list[str] = []
+    timings = interleave({"a": lambda: log.append("a"), "b": lambda: log.append("b")}, rounds=3)
+    assert timings["a"].rounds == max(3, MIN_ROUNDS)
+    assert timings["a"].min_us <= timings["a"].median_us
+    assert log.index("b") < len(log) - 1 - log[::-1].index("a")
