@@ -14,7 +14,14 @@ static inline void bc_gather16(int16_t *to, size_t stride, size_t m, size_t taps
         size_t t = k0 / cin, i = k0 % cin;
         for (size_t k = 0, count; k < n; k += count, t++, i = 0) {
             count = bc_min(cin - i, n - k);
-            memcpy(to + k, a[r * taps + t] + i, count * sizeof *to);
+            const int16_t *from = a[r * taps + t] + i;
+            if (count == 3) { /* first layers read three channels: no call for that */
+                to[k] = from[0];
+                to[k + 1] = from[1];
+                to[k + 2] = from[2];
+            } else {
+                memcpy(to + k, from, count * sizeof *to);
+            }
         }
         if (n % 2)
             to[n] = 0;

@@ -1,13 +1,13 @@
-/* scalar.c: the slow, readable twin of every kernel; the judge of all other files in this directory.
- * No intrinsics, no tiles, no tricks: each function is the sentence in internal.h. Contracts are there. */
+/* scalar.c: the slow, readable twin of every kernel; the judge of all other files in this
+ * directory. No intrinsics, no tiles, no tricks: each function is the sentence in internal.h.
+ * Contracts are there. */
 #include "../internal.h"
 
 #include <math.h>
 #include <string.h>
 
-static void bgemm__scalar(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a, const uint64_t *w,
-                          int32_t *pop, size_t ld)
-{
+static void bgemm__scalar(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
+                          const uint64_t *w, int32_t *pop, size_t ld) {
     for (size_t p = 0; p < m; p++)
         for (size_t f = 0; f < panels * BC_PANEL_BINARY; f++) {
             const uint64_t *wf = w + f / 8 * taps * cw * 8 + f % 8;
@@ -19,13 +19,14 @@ static void bgemm__scalar(size_t m, size_t panels, size_t taps, size_t cw, const
         }
 }
 
-static void bgemm_tau__scalar(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
-                              const uint64_t *w, const int32_t *const *limit, uint8_t *out, size_t out_stride)
-{
+static void bgemm_tau__scalar(size_t m, size_t panels, size_t taps, size_t cw,
+                              const uint64_t *const *a, const uint64_t *w,
+                              const int32_t *const *limit, uint8_t *out, size_t out_stride) {
     for (size_t p = 0; p < m; p++)
         for (size_t q = 0; q < panels; q++) {
             int32_t pop[BC_PANEL_BINARY];
-            bgemm__scalar(1, 1, taps, cw, a + p * taps, w + q * taps * cw * 8, pop, BC_PANEL_BINARY);
+            bgemm__scalar(1, 1, taps, cw, a + p * taps, w + q * taps * cw * 8, pop,
+                          BC_PANEL_BINARY);
             unsigned bits = 0;
             for (size_t f = 0; f < BC_PANEL_BINARY; f++)
                 bits |= (unsigned)(pop[f] > limit[p][q * 8 + f]) << f;
@@ -33,9 +34,8 @@ static void bgemm_tau__scalar(size_t m, size_t panels, size_t taps, size_t cw, c
         }
 }
 
-static void fgemm__scalar(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a, const float *w,
-                          float *acc, size_t ld)
-{
+static void fgemm__scalar(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
+                          const float *w, float *acc, size_t ld) {
     for (size_t p = 0; p < m; p++)
         for (size_t f = 0; f < panels * BC_PANEL_FLOAT; f++) {
             const float *wf = w + f / 16 * taps * cin * 16 + f % 16;
@@ -47,9 +47,8 @@ static void fgemm__scalar(size_t m, size_t panels, size_t taps, size_t cin, cons
         }
 }
 
-static void wgemm__scalar(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a, const uint16_t *w,
-                          float *acc, size_t ld)
-{
+static void wgemm__scalar(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
+                          const uint16_t *w, float *acc, size_t ld) {
     for (size_t p = 0; p < m; p++)
         for (size_t f = 0; f < panels * BC_PANEL_FLOAT; f++) {
             const uint16_t *wf = w + f / 16 * taps * cin;
@@ -63,9 +62,8 @@ static void wgemm__scalar(size_t m, size_t panels, size_t taps, size_t cin, cons
         }
 }
 
-static void igemm__scalar(size_t m, size_t panels, size_t taps, size_t cin, const int16_t *const *a, const uint16_t *w,
-                          int32_t *acc, size_t ld)
-{
+static void igemm__scalar(size_t m, size_t panels, size_t taps, size_t cin, const int16_t *const *a,
+                          const uint16_t *w, int32_t *acc, size_t ld) {
     for (size_t p = 0; p < m; p++)
         for (size_t f = 0; f < panels * BC_PANEL_FLOAT; f++) {
             const uint16_t *wf = w + f / 16 * taps * cin;
@@ -79,9 +77,8 @@ static void igemm__scalar(size_t m, size_t panels, size_t taps, size_t cin, cons
         }
 }
 
-static void fdepthwise__scalar(size_t m, size_t c, size_t taps, const float *const *a, const float *w, float *y,
-                               size_t ld)
-{
+static void fdepthwise__scalar(size_t m, size_t c, size_t taps, const float *const *a,
+                               const float *w, float *y, size_t ld) {
     for (size_t p = 0; p < m; p++)
         for (size_t i = 0; i < c; i++) {
             float acc = 0;
@@ -91,23 +88,21 @@ static void fdepthwise__scalar(size_t m, size_t c, size_t taps, const float *con
         }
 }
 
-static void pop_to_f32__scalar(size_t m, size_t c, const int32_t *pop, size_t ld, const int32_t *const *base, float *y)
-{
+static void pop_to_f32__scalar(size_t m, size_t c, const int32_t *pop, size_t ld,
+                               const int32_t *const *base, float *y) {
     for (size_t p = 0; p < m; p++)
         for (size_t i = 0; i < c; i++)
             y[p * ld + i] = (float)(base[p][i] - 2 * pop[p * ld + i]);
 }
 
-static void i32_to_f32__scalar(size_t m, size_t c, const int32_t *acc, size_t ld, float *y)
-{
+static void i32_to_f32__scalar(size_t m, size_t c, const int32_t *acc, size_t ld, float *y) {
     for (size_t p = 0; p < m; p++)
         for (size_t i = 0; i < c; i++)
             y[p * ld + i] = (float)acc[p * ld + i];
 }
 
-static void i32_to_bits__scalar(size_t m, size_t c, const int32_t *acc, size_t ld, const int32_t *tau, uint8_t *out,
-                                size_t out_stride)
-{
+static void i32_to_bits__scalar(size_t m, size_t c, const int32_t *acc, size_t ld,
+                                const int32_t *tau, uint8_t *out, size_t out_stride) {
     for (size_t p = 0; p < m; p++) {
         memset(out + p * out_stride, 0, (c + 7) / 8);
         for (size_t i = 0; i < c; i++)
@@ -115,8 +110,8 @@ static void i32_to_bits__scalar(size_t m, size_t c, const int32_t *acc, size_t l
     }
 }
 
-static void affine__scalar(size_t m, size_t c, float *y, size_t ld, const float *scale, const float *bias)
-{
+static void affine__scalar(size_t m, size_t c, float *y, size_t ld, const float *scale,
+                           const float *bias) {
     for (size_t p = 0; p < m; p++)
         for (size_t i = 0; i < c; i++) {
             float product = y[p * ld + i] * scale[i];
@@ -124,15 +119,13 @@ static void affine__scalar(size_t m, size_t c, float *y, size_t ld, const float 
         }
 }
 
-static void relu__scalar(size_t m, size_t c, float *y, size_t ld)
-{
+static void relu__scalar(size_t m, size_t c, float *y, size_t ld) {
     for (size_t p = 0; p < m; p++)
         for (size_t i = 0; i < c; i++)
             y[p * ld + i] = y[p * ld + i] > 0 ? y[p * ld + i] : 0;
 }
 
-static void hardtanh__scalar(size_t m, size_t c, float *y, size_t ld)
-{
+static void hardtanh__scalar(size_t m, size_t c, float *y, size_t ld) {
     for (size_t p = 0; p < m; p++)
         for (size_t i = 0; i < c; i++) {
             float t = y[p * ld + i] > -1 ? y[p * ld + i] : -1;
@@ -140,29 +133,26 @@ static void hardtanh__scalar(size_t m, size_t c, float *y, size_t ld)
         }
 }
 
-static void prelu__scalar(size_t m, size_t c, float *y, size_t ld, const float *slope)
-{
+static void prelu__scalar(size_t m, size_t c, float *y, size_t ld, const float *slope) {
     for (size_t p = 0; p < m; p++)
         for (size_t i = 0; i < c; i++)
             y[p * ld + i] = y[p * ld + i] >= 0 ? y[p * ld + i] : y[p * ld + i] * slope[i];
 }
 
-static void add__scalar(size_t m, size_t c, float *y, size_t ld, const float *x, size_t ldx)
-{
+static void add__scalar(size_t m, size_t c, float *y, size_t ld, const float *x, size_t ldx) {
     for (size_t p = 0; p < m; p++)
         for (size_t i = 0; i < c; i++)
             y[p * ld + i] = y[p * ld + i] + x[p * ldx + i];
 }
 
-static void mul_map__scalar(size_t m, size_t c, float *y, size_t ld, const float *map)
-{
+static void mul_map__scalar(size_t m, size_t c, float *y, size_t ld, const float *map) {
     for (size_t p = 0; p < m; p++)
         for (size_t i = 0; i < c; i++)
             y[p * ld + i] = y[p * ld + i] * map[p];
 }
 
-static void sign_bits__scalar(size_t m, size_t c, const float *y, size_t ld, uint8_t *out, size_t out_stride)
-{
+static void sign_bits__scalar(size_t m, size_t c, const float *y, size_t ld, uint8_t *out,
+                              size_t out_stride) {
     for (size_t p = 0; p < m; p++) {
         memset(out + p * out_stride, 0, (c + 7) / 8);
         for (size_t i = 0; i < c; i++)
@@ -170,8 +160,8 @@ static void sign_bits__scalar(size_t m, size_t c, const float *y, size_t ld, uin
     }
 }
 
-static void max_pool__scalar(size_t m, size_t c, size_t taps, const float *const *a, float *y, size_t ld)
-{
+static void max_pool__scalar(size_t m, size_t c, size_t taps, const float *const *a, float *y,
+                             size_t ld) {
     for (size_t p = 0; p < m; p++)
         for (size_t i = 0; i < c; i++) {
             float best = a[p * taps][i];
@@ -181,9 +171,8 @@ static void max_pool__scalar(size_t m, size_t c, size_t taps, const float *const
         }
 }
 
-static void avg_pool__scalar(size_t m, size_t c, size_t taps, const float *const *a, const float *divisor, float *y,
-                             size_t ld)
-{
+static void avg_pool__scalar(size_t m, size_t c, size_t taps, const float *const *a,
+                             const float *divisor, float *y, size_t ld) {
     for (size_t p = 0; p < m; p++)
         for (size_t i = 0; i < c; i++) {
             float sum = 0;
@@ -193,9 +182,8 @@ static void avg_pool__scalar(size_t m, size_t c, size_t taps, const float *const
         }
 }
 
-static void bit_pool__scalar(size_t m, size_t cw, size_t taps, const uint64_t *const *a, const uint64_t *or_mask,
-                             uint64_t *y)
-{
+static void bit_pool__scalar(size_t m, size_t cw, size_t taps, const uint64_t *const *a,
+                             const uint64_t *or_mask, uint64_t *y) {
     for (size_t p = 0; p < m; p++)
         for (size_t i = 0; i < cw; i++) {
             uint64_t all = a[p * taps][i], any = all;
@@ -207,8 +195,7 @@ static void bit_pool__scalar(size_t m, size_t cw, size_t taps, const uint64_t *c
         }
 }
 
-static void abs_mean__scalar(size_t m, size_t c, const float *x, size_t ld, float inv, float *y)
-{
+static void abs_mean__scalar(size_t m, size_t c, const float *x, size_t ld, float inv, float *y) {
     for (size_t p = 0; p < m; p++) {
         float lane[16] = {0};
         for (size_t i = 0; i < c; i++)
@@ -221,8 +208,7 @@ static void abs_mean__scalar(size_t m, size_t c, const float *x, size_t ld, floa
 }
 
 /* One chain per kind is enough here: this peak is that of plain C, not of the machine. */
-static uint64_t peak__scalar(bc_peak kind, uint64_t rounds, uint64_t *sink)
-{
+static uint64_t peak__scalar(bc_peak kind, uint64_t rounds, uint64_t *sink) {
     uint64_t x = *sink | 1, sum = 0;
     float y[4] = {1, 2, 3, 4};
     for (uint64_t r = 0; r < rounds; r++)
