@@ -59,12 +59,15 @@ def export_checkpoint(checkpoint: Checkpoint, target: Path, val: Split | None, r
     float_bytes = network_bytes(checkpoint.teacher or checkpoint.graph)
     plan = Plan.from_json(checkpoint.plan, checkpoint.recipe.method)
     before, after = accuracy["float"], accuracy["binary"]
-    measured = {
+    measured: dict[str, float | int | None] = {
         "max_drop": None if before is None or after is None else before - after,
         "min_accuracy": after,
         "max_bytes": size,
         "max_float_macs": plan.float_macs,
     }
+    if checkpoint.recipe.gates.min_speedup is not None:
+        reporter.stage("measuring speed against ONNX Runtime fp32")
+        measured["min_speedup"] = _speedup(target, checkpoint)
     return {
         "output": str(target),
         "bytes": size,
@@ -76,6 +79,18 @@ def export_checkpoint(checkpoint: Checkpoint, target: Path, val: Split | None, r
         "gates": check_gates(checkpoint.recipe, measured),
         "notes": list(checkpoint.notes),
     }
+
+
+def _speedup(packed: Path, checkpoint: Checkpoint) -> float:
+    """How many times faster than ONNX Runtime fp32 on the float network, or on its twin if that is not at hand."""
+    from bincompress.bench.network import bench_network
+    from bincompress.bench.onnx_twin import export_onnx
+
+    baseline = None
+    if checkpoint.teacher is not None:
+        program = lower(deploy(checkpoint.teacher), checkpoint.input_shape, checkpoint.normalize)
+        baseline = export_onnx(program, twin=False)
+    return float(bench_network(packed, baseline=baseline)["baselines"]["onnxruntime-fp32"]["speedup"])
 
 
 def compare(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bincompress import __version__
-from bincompress.cli import convert, eval_, finetune, inspect_, recipe, run, verify
+from bincompress.cli import bench, convert, demo, eval_, finetune, inspect_, recipe, run, verify
 from bincompress.errors import BincompressError
 
 INTERNAL_ERROR = 5
@@ -28,9 +28,11 @@ app.command("convert")(convert.convert)
 app.command("finetune")(finetune.finetune)
 app.command("eval")(eval_.eval_)
 app.command("verify")(verify.verify)
+app.command("bench")(bench.bench)
 app.command("inspect")(inspect_.inspect_)
 app.command("run")(run.run)
 app.add_typer(recipe.app, name="recipe")
+app.command("demo")(demo.demo)
 
 
 def _version(wanted: bool) -> None:

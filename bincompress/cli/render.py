@@ -191,6 +191,81 @@ def inspection(result: dict[str, Any]) -> None:
     console.print(facts)
 
 
+def network_bench(result: dict[str, Any], layers: bool) -> None:
+    """Speed of a packed file."""
+    console = _console()
+    console.print(f"{escape(result['cpu'])}, {result['isa']}, {_threads(result['threads'])}", style="dim")
+    right = ("median", "fastest", "speed-up")
+    table = _table("one image", "", *right, right=right)
+    ours = result["packed"]
+    table.add_row("[bold]bincompress[/]", _us(ours["median_us"]), _us(ours["min_us"]), "")
+    for name, row in result["baselines"].items():
+        table.add_row(name, _us(row["median_us"]), _us(row["min_us"]), f"{row['speedup']:.2f}x")
+    table.caption = f"baseline: {escape(result['baseline'])}"
+    console.print(table)
+    if layers:
+        columns = ("MACs", "median", "G MAC/s", "of peak")
+        rows = _table("layers", "layer", "op", *columns, right=columns)
+        for row in result["layers"]:
+            rows.add_row(escape(row["name"]), row["op"], *_rate(row))
+        console.print(rows)
+    console.print(f"binary roofline here: {result['roofline']['peak_gmacs']:.0f} G MAC/s", style="dim")
+
+
+def kernel_bench(result: dict[str, Any]) -> None:
+    """Speed of single layers."""
+    console = _console()
+    right = ("median", "G MAC/s", "of peak", "vs ORT fp32", "vs ORT int8")
+    title = f"{result['cpu']}, {result['isa']}, {_threads(result['threads'])}"
+    table = _table(title, "op", "shape", "output", *right, right=right)
+    for row in result["kernels"]:
+        versus = [_ratio(row[f"vs_onnxruntime_{kind}"]) for kind in ("fp32", "int8")]
+        table.add_row(row["op"], row["shape"], row["output"], *_rate(row)[-3:], *versus)
+    console.print(table)
+    console.print(f"binary roofline here: {result['roofline']['peak_gmacs']:.0f} G MAC/s", style="dim")
+
+
+def demonstration(result: dict[str, Any]) -> None:
+    """The demo's one table: accuracy, size and speed of the float network and its 1-bit child."""
+    converted, measured = result["convert"], result["bench"]
+    console = _console()
+    console.print(_layers(converted["layers"]))
+    ours, accuracy = measured["packed"], converted["accuracy"]
+    fp32, int8 = (measured["baselines"][f"onnxruntime-{kind}"] for kind in ("fp32", "int8"))
+    names = ("float (ONNX Runtime fp32)", "float (ONNX Runtime int8)", "1-bit (bincompress)")
+    table = _table("scikit-learn's digits: float network and its 1-bit child", "", *names, right=names)
+    table.add_row("accuracy, top 1", _percent(accuracy["float"]), "", f"[bold]{_percent(accuracy['binary'])}[/]")
+    table.add_row("file size", _bytes(result["float_file_bytes"]), "", f"[bold]{_bytes(converted['bytes'])}[/]")
+    table.add_row(
+        "time per image", _us(fp32["median_us"]), _us(int8["median_us"]), f"[bold]{_us(ours['median_us'])}[/]"
+    )
+    table.add_row("1-bit is faster by", f"{fp32['speedup']:.1f}x", f"{int8['speedup']:.1f}x", "")
+    table.caption = f"{measured['cpu']}, {measured['isa']}, {_threads(measured['threads'])}"
+    console.print(table)
+    checked = converted["verify"]
+    exact = "[green]every integer equal[/]" if checked["integer_mismatches"] == 0 else "[red]different[/]"
+    console.print(f"verified layer by layer on {checked['samples']} images: {exact}")
+    console.print(f"look at it: bincompress inspect {escape(converted['output'])}", style="dim")
+
+
+def _rate(row: dict[str, Any]) -> tuple[str, str, str, str]:
+    peak = "" if row["of_peak"] is None else f"{row['of_peak']:.0%}"
+    gmacs = f"{row['gmacs']:.1f}" if row["gmacs"] else ""
+    return _si(row["macs"]) if row.get("macs") else "", _us(row["median_us"]), gmacs, peak
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}x"
+
+
+def _us(value: float) -> str:
+    return f"{value:.1f} us" if value < 1000 else f"{value / 1000:.2f} ms"
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' if count > 1 else ''}"
+
+
 def _layers(rows: list[dict[str, Any]]) -> Table:
     table = _table("layers", "layer", "op", "decision", "reason", "MACs", "bits", right=("MACs", "bits"))
     for row in rows:
