@@ -2,23 +2,23 @@
  *
  *     run_model model.gguf images.raw [threads]
  *
- * images.raw holds whole images of the model's input size, one byte per channel and pixel, planar (channel, row, column).
- * Prints one line of logits per image; the numbers are those of `bincompress run`. */
+ * images.raw holds whole images of the model's input size, one byte per channel and pixel, planar
+ * (channel, row, column). Prints one line of logits per image; the numbers are those of
+ * `bincompress run`. */
 #include <bincompress.h>
 
 #include <stdio.h>
 #include <stdlib.h>
 
-static int fail(const char *what, const bc_error *error)
-{
+static int fail(const char *what, const bc_error *error) {
     fprintf(stderr, "%s: %s: %s", what, bc_status_text(error->code), error->message);
-    if (error->offset >= 0) fprintf(stderr, " (at byte %lld)", (long long)error->offset);
+    if (error->offset >= 0)
+        fprintf(stderr, " (at byte %lld)", (long long)error->offset);
     fputc('\n', stderr);
     return EXIT_FAILURE;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     if (argc < 3) {
         fprintf(stderr, "usage: run_model model.gguf images.raw [threads]\n");
         return EXIT_FAILURE;
@@ -26,10 +26,13 @@ int main(int argc, char **argv)
     bc_model *model;
     bc_session *session;
     bc_error error;
-    if (bc_model_open_file(argv[1], &model, &error) != BC_OK) return fail(argv[1], &error);
+    if (bc_model_open_file(argv[1], &model, &error) != BC_OK)
+        return fail(argv[1], &error);
 
-    bc_session_options options = {.struct_size = sizeof options, .threads = argc > 3 ? (uint32_t)atoi(argv[3]) : 1};
-    if (bc_session_open(model, &options, &session, &error) != BC_OK) return fail("session", &error);
+    bc_session_options options = {.struct_size = sizeof options,
+                                  .threads = argc > 3 ? (uint32_t)atoi(argv[3]) : 1};
+    if (bc_session_open(model, &options, &session, &error) != BC_OK)
+        return fail("session", &error);
 
     bc_value_info in, out;
     bc_model_value(model, bc_model_input(model), &in);
@@ -39,7 +42,8 @@ int main(int argc, char **argv)
     float *result = malloc(logits * sizeof *result);
     FILE *file = fopen(argv[2], "rb");
     int status = image && result && file ? EXIT_SUCCESS : EXIT_FAILURE;
-    if (status) fprintf(stderr, "%s: cannot be opened\n", argv[2]);
+    if (status)
+        fprintf(stderr, "%s: cannot be opened\n", argv[2]);
 
     while (!status && fread(image, 1, pixels, file) == pixels) {
         const bc_input input = {image, BC_U8, BC_NCHW};
@@ -51,7 +55,8 @@ int main(int argc, char **argv)
             printf("%.9g%c", (double)result[i], i + 1 < logits ? ' ' : '\n');
     }
 
-    if (file) fclose(file);
+    if (file)
+        fclose(file);
     free(result);
     free(image);
     bc_session_close(session);

@@ -1,5 +1,6 @@
-/* arena.c: places all values in one block. Two values that are never needed at the same time may share memory: greedily, the
- * largest value first, each at the lowest offset that is free for as long as it lives. */
+/* arena.c: places all values in one block. Two values that are never needed at the same time may
+ * share memory: greedily, the largest value first, each at the lowest offset that is free for as
+ * long as it lives. */
 #include "session.h"
 
 #include <stdlib.h>
@@ -11,17 +12,17 @@ typedef struct life {
     uint32_t value;
 } life;
 
-static int larger_first(const void *left, const void *right)
-{
+static int larger_first(const void *left, const void *right) {
     const life *a = left, *b = right;
-    if (a->bytes != b->bytes) return a->bytes < b->bytes ? 1 : -1;
+    if (a->bytes != b->bytes)
+        return a->bytes < b->bytes ? 1 : -1;
     return (a->value > b->value) - (a->value < b->value);
 }
 
-static void find_lives(const bc_model *model, size_t batch, bool keep_all, life *lives)
-{
+static void find_lives(const bc_model *model, size_t batch, bool keep_all, life *lives) {
     for (uint32_t v = 0; v < model->value_count; v++)
-        lives[v] = (life){.value = v, .from = SIZE_MAX, .bytes = bc_round_up(model->values[v].bytes * batch, 64)};
+        lives[v] = (life){
+            .value = v, .from = SIZE_MAX, .bytes = bc_round_up(model->values[v].bytes * batch, 64)};
     lives[model->input].from = 0;
     for (size_t n = 0; n < model->node_count; n++) {
         const bc_node *node = &model->nodes[n];
@@ -41,20 +42,21 @@ static void find_lives(const bc_model *model, size_t batch, bool keep_all, life 
 }
 
 /* `placed` is sorted by offset; so the first gap that is wide enough is the lowest. */
-static size_t place(const life *const *placed, size_t count, const life *one)
-{
+static size_t place(const life *const *placed, size_t count, const life *one) {
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
         const life *other = placed[i];
-        if (other->to < one->from || one->to < other->from) continue;
-        if (other->offset >= at + one->bytes) return at;
+        if (other->to < one->from || one->to < other->from)
+            continue;
+        if (other->offset >= at + one->bytes)
+            return at;
         at = bc_max(at, other->offset + other->bytes);
     }
     return at;
 }
 
-bc_status bc_plan_arena(const bc_model *model, size_t batch, bool keep_all, size_t *offsets, size_t *bytes, bc_error *error)
-{
+bc_status bc_plan_arena(const bc_model *model, size_t batch, bool keep_all, size_t *offsets,
+                        size_t *bytes, bc_error *error) {
     size_t count = model->value_count;
     life *lives = calloc(count, sizeof *lives);
     const life **placed = calloc(count, sizeof *placed);

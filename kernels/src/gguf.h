@@ -1,12 +1,25 @@
-/* gguf.h: the container: keys and tensors of a GGUF v3 file, found and bounds-checked, nothing copied. */
+/* gguf.h: the container: keys and tensors of a GGUF v3 file, found and bounds-checked, nothing
+ * copied. */
 #ifndef BC_GGUF_H
 #define BC_GGUF_H
 
 #include "internal.h"
 
 typedef enum bc_gguf_type {
-    BC_GGUF_U8 = 0, BC_GGUF_I8, BC_GGUF_U16, BC_GGUF_I16, BC_GGUF_U32, BC_GGUF_I32, BC_GGUF_F32, BC_GGUF_BOOL,
-    BC_GGUF_STRING, BC_GGUF_ARRAY, BC_GGUF_U64, BC_GGUF_I64, BC_GGUF_F64, BC_GGUF_TYPES
+    BC_GGUF_U8 = 0,
+    BC_GGUF_I8,
+    BC_GGUF_U16,
+    BC_GGUF_I16,
+    BC_GGUF_U32,
+    BC_GGUF_I32,
+    BC_GGUF_F32,
+    BC_GGUF_BOOL,
+    BC_GGUF_STRING,
+    BC_GGUF_ARRAY,
+    BC_GGUF_U64,
+    BC_GGUF_I64,
+    BC_GGUF_F64,
+    BC_GGUF_TYPES
 } bc_gguf_type;
 
 enum { BC_GGML_F32 = 0, BC_GGML_I8 = 24, BC_GGML_I32 = 26 };
@@ -18,12 +31,12 @@ typedef struct bc_text {
 
 typedef struct bc_kv {
     bc_text key;
-    bc_gguf_type type;    /* of the elements, where it is an array */
+    bc_gguf_type type; /* of the elements, where it is an array */
     bool is_array;
     bool used;
-    uint64_t count;       /* elements; 1 for a scalar */
-    const uint8_t *data;  /* first element, no alignment */
-    size_t offset;        /* of the key in the file */
+    uint64_t count;      /* elements; 1 for a scalar */
+    const uint8_t *data; /* first element, no alignment */
+    size_t offset;       /* of the key in the file */
 } bc_kv;
 
 typedef struct bc_tensor {

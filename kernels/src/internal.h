@@ -1,17 +1,21 @@
 /* internal.h: the kernel table, CPU feature bits and helpers that every C file shares.
  *
- * A kernel is a function over `m` output pixels. What an input pixel is comes through an *indirection*: a[p * taps + t]
- * points to the input pixel under tap t of output pixel p, or to a shared padding pixel where the tap lies outside. So no
- * kernel knows about images, strides, dilation, padding or batches.
+ * A kernel is a function over `m` output pixels. What an input pixel is comes through an
+ * *indirection*: a[p * taps + t] points to the input pixel under tap t of output pixel p, or to a
+ * shared padding pixel where the tap lies outside. So no kernel knows about images, strides,
+ * dilation, padding or batches.
  *
  * Contract of all kernels, unless said otherwise:
- *   - every size is >= 1; no kernel reads or writes a byte outside the ranges given here (operands may end at a page end)
- *   - weights `w` are 64-byte aligned; all other operands have the natural alignment of their element type only
+ *   - every size is >= 1; no kernel reads or writes a byte outside the ranges given here
+ *     (operands may end at a page end)
+ *   - weights `w` are 64-byte aligned; all other operands have the natural alignment of their
+ *     element type only
  *   - outputs do not overlap inputs; "in place" means that y is read and written
- *   - results are the bits of isa/scalar.c, for float too: the order of additions below is part of the contract; "fma" is one
- *     rounding (fmaf), any other pair of operations is two (the whole library is built with -ffp-contract=off)
- *   - `m` is any number: the kernel tiles it itself. mr_* tell the caller how many pixels the best tile holds, so that it can
- *     cut the work of threads at multiples of it
+ *   - results are the bits of isa/scalar.c, for float too: the order of additions is part of the
+ *     contract; "fma" is one rounding (fmaf), any other pair of operations is two (the whole
+ *     library is built with -ffp-contract=off)
+ *   - `m` is any number: the kernel tiles it itself. mr_* tell the caller how many pixels the best
+ *     tile holds, so that it can cut the work of threads at multiples of it
  *   - "rows" are m rows of c channels, `ld` elements from one row to the next, ld >= c
  */
 #ifndef BC_INTERNAL_H
@@ -27,7 +31,8 @@
 #error "bincompress reads packed words in place and supports little-endian machines only"
 #endif
 
-/* CPU features, as far as kernels ask for them; a bit is set only if the operating system saves the registers too. */
+/* CPU features, as far as kernels ask for them; a bit is set only if the operating system saves the
+ * registers too. */
 #define BC_CPU_POPCNT (1u << 0)
 #define BC_CPU_AVX2 (1u << 1)
 #define BC_CPU_FMA (1u << 2)
@@ -38,10 +43,11 @@
 #define BC_CPU_AVX512VNNI (1u << 7)
 #define BC_CPU_NEON (1u << 8)
 
-/* Raises the target of the functions between the two, so that no build flag does: BC_TARGET_BEGIN("avx2,fma") */
+/* Raises the target of the functions between the two, so that no build flag does:
+ * BC_TARGET_BEGIN("avx2,fma") */
 #define BC_PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
-#define BC_TARGET_BEGIN(features)                                                                                              \
+#define BC_TARGET_BEGIN(features)                                                                  \
     BC_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
 #define BC_TARGET_END BC_PRAGMA(clang attribute pop)
 #else
@@ -58,80 +64,105 @@ typedef struct bc_kernels {
     uint32_t mr_binary; /* pixels in the best tile of bgemm, bgemm_tau */
     uint32_t mr_float;  /* ... of fgemm, wgemm, igemm */
 
-    /* -- products: taps pointers per pixel, all taps of a pixel make K = taps * (cw words | cin elements) ---------------- */
+    /* ---- products: taps pointers per pixel, to cw words or cin elements each ---- */
 
-    /* pop[p * ld + f] = sum over t, i of popcount(a[p * taps + t][i] ^ w[panel f / 8][t * cw + i][f % 8]); 0 <= pop < 2^24.
-     * w: [panels][taps * cw][8] words.  pop: m rows of panels * 8, ld >= panels * 8; all panels * 8 columns are written. */
-    void (*bgemm)(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a, const uint64_t *w,
-                  int32_t *pop, size_t ld);
+    /* pop[p * ld + f] = sum over t, i of
+     *     popcount(a[p * taps + t][i] ^ w[f / 8][t * cw + i][f % 8]);  0 <= pop < 2^24.
+     * w: [panels][taps * cw][8] words.
+     * pop: m rows of panels * 8, ld >= panels * 8; all panels * 8 columns are written. */
+    void (*bgemm)(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
+                  const uint64_t *w, int32_t *pop, size_t ld);
 
     /* The same product, then one bit per filter: bit f of pixel p = pop > limit[p][f].
-     * limit: m pointers to panels * 8 values each, (INT32_MAX where the filter is padding, INT32_MIN for a constant 1).
-     * out: pixel p's bits are the `panels` bytes at out + p * out_stride, bit f % 8 of byte f / 8. No alignment. */
-    void (*bgemm_tau)(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a, const uint64_t *w,
-                      const int32_t *const *limit, uint8_t *out, size_t out_stride);
+     * limit: m pointers to panels * 8 values each (INT32_MAX where the filter is padding).
+     * out: pixel p's bits are the `panels` bytes at out + p * out_stride, bit f % 8 of byte f / 8.
+     * No alignment. */
+    void (*bgemm_tau)(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
+                      const uint64_t *w, const int32_t *const *limit, uint8_t *out,
+                      size_t out_stride);
 
-    /* acc[p * ld + f] = fma over k = t * cin + i ascending, from +0: acc = fma(a[p * taps + t][i], w[f / 16][k][f % 16], acc).
-     * w: [panels][taps * cin][16].  acc: m rows of panels * 16, ld >= panels * 16; all columns are written. */
-    void (*fgemm)(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a, const float *w, float *acc,
-                  size_t ld);
+    /* acc[p * ld + f]: from +0, over k = t * cin + i ascending,
+     *     acc = fma(a[p * taps + t][i], w[f / 16][k][f % 16], acc).
+     * w: [panels][taps * cin][16].
+     * acc: m rows of panels * 16, ld >= panels * 16; all columns are written. */
+    void (*fgemm)(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
+                  const float *w, float *acc, size_t ld);
 
-    /* As fgemm with weights of one bit: w: [panels][taps * cin] u16, bit f % 16 set = -1. fma(x, +-1, acc) = acc +- x. */
-    void (*wgemm)(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a, const uint16_t *w, float *acc,
-                  size_t ld);
+    /* As fgemm with weights of one bit, so that fma(x, +-1, acc) = acc +- x.
+     * w: [panels][taps * cin] u16, bit f % 16 set = -1. */
+    void (*wgemm)(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
+                  const uint16_t *w, float *acc, size_t ld);
 
     /* As wgemm over integers; every |partial sum| < 2^24. Exact, so any order. */
-    void (*igemm)(size_t m, size_t panels, size_t taps, size_t cin, const int16_t *const *a, const uint16_t *w,
-                  int32_t *acc, size_t ld);
+    void (*igemm)(size_t m, size_t panels, size_t taps, size_t cin, const int16_t *const *a,
+                  const uint16_t *w, int32_t *acc, size_t ld);
 
-    /* Depthwise: y[p * ld + i] = fma over t ascending, from +0: y = fma(a[p * taps + t][i], w[t * c + i], y). c values each. */
-    void (*fdepthwise)(size_t m, size_t c, size_t taps, const float *const *a, const float *w, float *y, size_t ld);
+    /* Depthwise, y[p * ld + i]: from +0, over t ascending, y = fma(a[p * taps + t][i], w[t * c +
+     * i], y). Pointers to c values each. */
+    void (*fdepthwise)(size_t m, size_t c, size_t taps, const float *const *a, const float *w,
+                       float *y, size_t ld);
 
-    /* -- from accumulators ---------------------------------------------------------------------------------------------- */
+    /* ---- from accumulators ---- */
 
-    /* y[p * ld + i] = (float)(base[p][i] - 2 * pop[p * ld + i]); m rows of c, one ld for both; base: m pointers. Exact. */
-    void (*pop_to_f32)(size_t m, size_t c, const int32_t *pop, size_t ld, const int32_t *const *base, float *y);
+    /* y[p * ld + i] = (float)(base[p][i] - 2 * pop[p * ld + i]); m rows of c, one ld for both;
+     * base: m pointers. Exact. */
+    void (*pop_to_f32)(size_t m, size_t c, const int32_t *pop, size_t ld,
+                       const int32_t *const *base, float *y);
 
     /* y = (float)acc; m rows of c, one ld for both. Exact. */
     void (*i32_to_f32)(size_t m, size_t c, const int32_t *acc, size_t ld, float *y);
 
-    /* bit i of pixel p = acc[p * ld + i] < tau[i]; ceil(c / 8) bytes at out + p * out_stride, unused bits 0. */
-    void (*i32_to_bits)(size_t m, size_t c, const int32_t *acc, size_t ld, const int32_t *tau, uint8_t *out,
-                        size_t out_stride);
+    /* bit i of pixel p = acc[p * ld + i] < tau[i]; ceil(c / 8) bytes at out + p * out_stride,
+     * unused bits 0. */
+    void (*i32_to_bits)(size_t m, size_t c, const int32_t *acc, size_t ld, const int32_t *tau,
+                        uint8_t *out, size_t out_stride);
 
-    /* -- rows of floats, in place ----------------------------------------------------------------------------------------- */
+    /* ---- rows of floats, in place ---- */
 
-    void (*affine)(size_t m, size_t c, float *y, size_t ld, const float *scale, const float *bias); /* y * scale, + bias */
-    void (*relu)(size_t m, size_t c, float *y, size_t ld);                                          /* y > 0 ? y : +0 */
-    void (*hardtanh)(size_t m, size_t c, float *y, size_t ld); /* t = y > -1 ? y : -1; t < 1 ? t : 1 */
-    void (*prelu)(size_t m, size_t c, float *y, size_t ld, const float *slope);        /* y >= 0 ? y : y * slope */
-    void (*add)(size_t m, size_t c, float *y, size_t ld, const float *x, size_t ldx);  /* y + x */
-    void (*mul_map)(size_t m, size_t c, float *y, size_t ld, const float *map);        /* y * map[p] */
+    /* y * scale[i], + bias[i] */
+    void (*affine)(size_t m, size_t c, float *y, size_t ld, const float *scale, const float *bias);
+    /* y > 0 ? y : +0 */
+    void (*relu)(size_t m, size_t c, float *y, size_t ld);
+    /* t = y > -1 ? y : -1; t < 1 ? t : 1 */
+    void (*hardtanh)(size_t m, size_t c, float *y, size_t ld);
+    /* y >= 0 ? y : y * slope[i] */
+    void (*prelu)(size_t m, size_t c, float *y, size_t ld, const float *slope);
+    /* y + x[p * ldx + i] */
+    void (*add)(size_t m, size_t c, float *y, size_t ld, const float *x, size_t ldx);
+    /* y * map[p] */
+    void (*mul_map)(size_t m, size_t c, float *y, size_t ld, const float *map);
 
-    /* bit i of pixel p = y[p * ld + i] < 0 (so -0.0 and NaN give 0); ceil(c / 8) bytes at out + p * out_stride, unused bits
-     * of the last byte 0. */
-    void (*sign_bits)(size_t m, size_t c, const float *y, size_t ld, uint8_t *out, size_t out_stride);
+    /* bit i of pixel p = y[p * ld + i] < 0 (so -0.0 and NaN give 0); ceil(c / 8) bytes at out + p *
+     * out_stride, unused bits of the last byte 0. */
+    void (*sign_bits)(size_t m, size_t c, const float *y, size_t ld, uint8_t *out,
+                      size_t out_stride);
 
-    /* -- pooling ------------------------------------------------------------------------------------------------------------ */
+    /* ---- pooling ---- */
 
     /* y = a[..][tap 0], then for t = 1.. ascending: y = a[t] > y ? a[t] : y. m rows of c. */
     void (*max_pool)(size_t m, size_t c, size_t taps, const float *const *a, float *y, size_t ld);
 
-    /* y = (0 + a[tap 0] + a[tap 1] + ...) / divisor[p], additions in that order; m rows of c; divisor: m floats. */
-    void (*avg_pool)(size_t m, size_t c, size_t taps, const float *const *a, const float *divisor, float *y, size_t ld);
+    /* y = (0 + a[tap 0] + a[tap 1] + ...) / divisor[p], additions in that order; m rows of c;
+     * divisor: m floats. */
+    void (*avg_pool)(size_t m, size_t c, size_t taps, const float *const *a, const float *divisor,
+                     float *y, size_t ld);
 
-    /* y word i = (AND over taps & ~or_mask[i]) | (OR over taps & or_mask[i]); m rows of cw words, no gap between rows. */
-    void (*bit_pool)(size_t m, size_t cw, size_t taps, const uint64_t *const *a, const uint64_t *or_mask, uint64_t *y);
+    /* y word i = (AND over taps & ~or_mask[i]) | (OR over taps & or_mask[i]); m rows of cw words,
+     * no gap between rows. */
+    void (*bit_pool)(size_t m, size_t cw, size_t taps, const uint64_t *const *a,
+                     const uint64_t *or_mask, uint64_t *y);
 
-    /* y[p] = mean over channels of |x[p * ld + i]|: lane j of 16 sums the |x| of i = j, j + 16, ... in order from +0; then
-     * lane j += lane j + 8 (j < 8), lane j + 4 (j < 4), + 2, + 1; then lane 0 * inv, where inv = 1.0f / (float)c. */
+    /* y[p] = mean over channels of |x[p * ld + i]|: lane j of 16 sums the |x| of i = j, j + 16, ...
+     * in order from +0; then lane j += lane j + 8 (j < 8), lane j + 4 (j < 4), + 2, + 1; then lane
+     * 0 * inv, where inv = 1.0f / (float)c. */
     void (*abs_mean)(size_t m, size_t c, const float *x, size_t ld, float inv, float *y);
 
-    /* -- the roofline ------------------------------------------------------------------------------------------------------- */
+    /* ---- the roofline ---- */
 
-    /* Runs `rounds` rounds of the innermost loop of a product on registers only (no loads), so that timing it gives the peak of
-     * this instruction set. kind: bc_peak. Returns the multiply-accumulates done; 0 if there is no such loop. *sink gets a
-     * value that depends on all of them. One round is about 1000 instructions. */
+    /* Runs `rounds` rounds of the innermost loop of a product on registers only (no loads), so that
+     * timing it gives the peak of this instruction set. kind: bc_peak. Returns the
+     * multiply-accumulates done; 0 if there is no such loop. *sink gets a value that depends on all
+     * of them. One round is about 1000 instructions. */
     uint64_t (*peak)(bc_peak kind, uint64_t rounds, uint64_t *sink);
 } bc_kernels;
 
@@ -142,23 +173,32 @@ typedef struct bc_kernels {
 /* cpu.c: BC_CPU_* bits of this machine. */
 uint32_t bc_cpu_features(void);
 
-/* dispatch.c: the named table; with name NULL or "" that of the environment variable BC_ISA, and without one the fastest this
- * CPU has. NULL if it is unknown, or not available here. Holds no state. */
+/* dispatch.c: the named table; with name NULL or "" that of the environment variable BC_ISA, and
+ * without one the fastest this CPU has. NULL if it is unknown, or not available here. Holds no
+ * state. */
 const bc_kernels *bc_dispatch(const char *name);
 
-/* status.c: fills *error (which may be NULL) and returns `code`; offset: byte in the file, or -1. printf-style, truncating. */
+/* status.c: fills *error (which may be NULL) and returns `code`; offset: byte in the file, or -1.
+ * printf-style, truncating. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 4, 5)))
 #endif
 bc_status bc_fail(bc_error *error, bc_status code, int64_t offset, const char *format, ...);
 
-static inline size_t bc_round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
-static inline size_t bc_words(size_t bits) { return (bits + 63) / 64; }
-static inline size_t bc_min(size_t a, size_t b) { return a < b ? a : b; }
-static inline size_t bc_max(size_t a, size_t b) { return a > b ? a : b; }
+static inline size_t bc_round_up(size_t n, size_t to) {
+    return (n + to - 1) / to * to;
+}
+static inline size_t bc_words(size_t bits) {
+    return (bits + 63) / 64;
+}
+static inline size_t bc_min(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+static inline size_t bc_max(size_t a, size_t b) {
+    return a > b ? a : b;
+}
 
-static inline uint32_t bc_popcount64(uint64_t x)
-{
+static inline uint32_t bc_popcount64(uint64_t x) {
     x = x - ((x >> 1) & 0x5555555555555555u);
     x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
     x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu;

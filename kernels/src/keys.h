@@ -1,5 +1,5 @@
-/* keys.h: what model_read.c and node_read.c read the file with. In all of it r->error is not NULL, and holds the status of
- * whatever returned NULL. */
+/* keys.h: what model_read.c and node_read.c read the file with. In all of it r->error is not NULL,
+ * and holds the status of whatever returned NULL. */
 #ifndef BC_KEYS_H
 #define BC_KEYS_H
 
@@ -16,7 +16,8 @@ typedef struct bc_reader {
 const bc_kv *bc_key(const bc_reader *r, const char *name, bool is_array, bc_gguf_type type);
 
 /* An array that must have between `least` and `most` entries, or NULL. */
-const bc_kv *bc_key_list(const bc_reader *r, const char *name, bc_gguf_type type, size_t least, size_t most);
+const bc_kv *bc_key_list(const bc_reader *r, const char *name, bc_gguf_type type, size_t least,
+                         size_t most);
 
 /* A number of 4 bytes. */
 bc_status bc_key_number(const bc_reader *r, const char *name, bc_gguf_type type, void *out);

@@ -1,19 +1,21 @@
-/* model.h: an opened model: values, nodes, and the tables that make a node ready to run. Immutable once open. */
+/* model.h: an opened model: values, nodes, and the tables that make a node ready to run. Immutable
+ * once open. */
 #ifndef BC_MODEL_H
 #define BC_MODEL_H
 
 #include "gguf.h"
 
-/* Limits: generous for networks, small enough that no file makes the library ask for absurd memory or time. */
+/* Limits: generous for networks, small enough that no file makes the library ask for absurd memory
+ * or time. */
 enum {
     BC_MAX_VALUES = 1 << 14,
     BC_MAX_NODES = 1 << 13,
     BC_MAX_STEPS = 64,
-    BC_MAX_SIZE = 1 << 26,    /* elements of one value, also the largest C, H, W and padding */
+    BC_MAX_SIZE = 1 << 26, /* elements of one value, also the largest C, H, W and padding */
     BC_MAX_TAPS = 1 << 16,
-    BC_MAX_EXACT = 1 << 24,   /* integers below it are exact in float32 */
+    BC_MAX_EXACT = 1 << 24, /* integers below it are exact in float32 */
 };
-#define BC_MAX_MODEL_BYTES ((size_t)1 << 31)   /* of tables and repacked weights */
+#define BC_MAX_MODEL_BYTES ((size_t)1 << 31)    /* of tables and repacked weights */
 #define BC_MAX_VALUES_BYTES ((uint64_t)1 << 32) /* of all values of one sample */
 
 typedef struct bc_value {
@@ -26,8 +28,16 @@ typedef struct bc_value {
 } bc_value;
 
 typedef enum bc_step_op {
-    BC_STEP_AFFINE, BC_STEP_RELU, BC_STEP_HARDTANH, BC_STEP_PRELU, BC_STEP_ADD, BC_STEP_MUL_MAP, BC_STEP_STORE,
-    BC_STEP_SIGN, BC_STEP_THRESHOLD, BC_STEP_OPS
+    BC_STEP_AFFINE,
+    BC_STEP_RELU,
+    BC_STEP_HARDTANH,
+    BC_STEP_PRELU,
+    BC_STEP_ADD,
+    BC_STEP_MUL_MAP,
+    BC_STEP_STORE,
+    BC_STEP_SIGN,
+    BC_STEP_THRESHOLD,
+    BC_STEP_OPS
 } bc_step_op;
 
 typedef struct bc_step {
@@ -43,25 +53,25 @@ typedef enum bc_op_kind { BC_KIND_PRODUCT, BC_KIND_DENSE, BC_KIND_POOL, BC_KIND_
 
 /* Where the window of each output pixel lies, in units that every pixel size shares. */
 typedef struct bc_window {
-    size_t h, w;     /* of the input */
-    size_t oh, ow;   /* of the output */
+    size_t h, w;   /* of the input */
+    size_t oh, ow; /* of the output */
     size_t kh, kw, sh, sw, dh, dw;
     size_t top, left, bottom, right;
 } bc_window;
 
 typedef struct bc_node {
     const char *name;
-    uint32_t op; /* position in ops.def */
+    uint32_t op;   /* position in ops.def */
     size_t offset; /* of its first key in the file, for messages */
     bc_window window;
     uint32_t groups, before, after;
     int32_t pad_value, multiply_offset; /* the latter: `offset` of u8 ops */
     bool count_include_pad;
 
-    uint32_t filters, k;           /* C_out and the reduction length; 0 without weights */
-    uint32_t group_in, group_out;  /* channels per group */
-    const bc_tensor *weight;       /* only while opening */
-    const uint8_t *or_mask_bytes;  /* only while opening */
+    uint32_t filters, k;          /* C_out and the reduction length; 0 without weights */
+    uint32_t group_in, group_out; /* channels per group */
+    const bc_tensor *weight;      /* only while opening */
+    const uint8_t *or_mask_bytes; /* only while opening */
     size_t weight_bytes, constant_bytes;
     bool weight_in_panels;
 
@@ -69,32 +79,32 @@ typedef struct bc_node {
     const uint32_t *inputs, *outputs;
     bc_step *steps;
     uint32_t step_count;
-    uint32_t c, h, w; /* shape of the accumulator: of all that it stores, but for flatten that of the flat output */
+    uint32_t c, h, w; /* shape of all that it stores */
 
     /* Made by bc_op.prepare */
-    size_t taps;          /* pointers per output pixel */
-    size_t inner;         /* words or elements per pointer and group */
-    size_t ld;            /* elements per row of accumulators, multiple of 16 */
-    size_t chunk;         /* most pixels of a task */
-    size_t pixel_bytes;   /* of the main input as the kernel reads it */
-    size_t prep_bytes;    /* memory per sample for a converted copy of the main input, 0: none */
-    const void *pad;      /* one padding pixel */
-    const void *weights;  /* in the kernels' layout */
-    size_t panel_bytes;   /* of one panel of them */
-    size_t panels;        /* per group */
-    size_t panel;         /* filters per panel */
-    bool depthwise;       /* one input and one output channel per group: no panels */
-    bool uses_acc;        /* needs rows of integers in the scratch memory */
-    bool uses_rows;       /* needs rows of floats there */
+    size_t taps;         /* pointers per output pixel */
+    size_t inner;        /* words or elements per pointer and group */
+    size_t ld;           /* elements per row of accumulators, multiple of 16 */
+    size_t chunk;        /* most pixels of a task */
+    size_t pixel_bytes;  /* of the main input as the kernel reads it */
+    size_t prep_bytes;   /* memory per sample for a converted copy of the main input, 0: none */
+    const void *pad;     /* one padding pixel */
+    const void *weights; /* in the kernels' layout */
+    size_t panel_bytes;  /* of one panel of them */
+    size_t panels;       /* per group */
+    size_t panel;        /* filters per panel */
+    bool depthwise;      /* one input and one output channel per group: no panels */
+    bool uses_acc;       /* needs rows of integers in the scratch memory */
+    bool uses_rows;      /* needs rows of floats there */
     const size_t *tap_offset; /* bytes from the window's first pixel to each tap */
     const uint64_t *or_mask;  /* words of one pixel */
     /* Binary ops: border classes. Class of a pixel = row_class[oh] * col_classes + col_class[ow] */
     const uint32_t *row_class, *col_class;
     size_t col_classes;
-    const int32_t *base;      /* [class][filters]: acc = base - 2 * pop; NULL where limit is used */
-    const int32_t *limit;     /* [class][groups][panels * 8]: bit = pop > limit; NULL where base is used */
-    size_t limit_stride;      /* elements per class */
-    int32_t direct;           /* value id whose rows can hold the accumulators themselves, -1: none */
+    const int32_t *base;  /* [class][filters]: acc = base - 2 * pop */
+    const int32_t *limit; /* [class][groups][panels * 8]: bit = pop > limit; NULL: base is used */
+    size_t limit_stride;  /* elements per class */
+    int32_t direct;       /* value id whose rows can hold the accumulators themselves, -1: none */
 } bc_node;
 
 typedef struct bc_block bc_block;
@@ -102,7 +112,7 @@ typedef struct bc_block bc_block;
 struct bc_model {
     const void *mapping; /* NULL: borrowed memory */
     size_t mapping_size;
-    bool mapped; /* by mmap, else by malloc */
+    bool mapped;  /* by mmap, else by malloc */
     bc_gguf gguf; /* only while opening */
     bc_block *blocks;
     size_t owned_bytes;

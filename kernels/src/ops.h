@@ -32,16 +32,18 @@ enum bc_op_id {
     BC_OP_COUNT
 };
 
-extern const bc_op bc_op_float_product, bc_op_weight_product, bc_op_binary_product, bc_op_u8_product, bc_op_max_pool,
-    bc_op_avg_pool, bc_op_act_scale, bc_op_subsample_pad, bc_op_elementwise, bc_op_flatten;
+extern const bc_op bc_op_float_product, bc_op_weight_product, bc_op_binary_product,
+    bc_op_u8_product, bc_op_max_pool, bc_op_avg_pool, bc_op_act_scale, bc_op_subsample_pad,
+    bc_op_elementwise, bc_op_flatten;
 
 /* ops.c: the table, rows in the order of ops.def. */
 extern const bc_op_row bc_ops[BC_OP_COUNT];
 
 /* window.c: output size of one axis; 0 where the window does not fit. */
-size_t bc_window_output(size_t size, size_t before, size_t after, size_t kernel, size_t dilation, size_t stride);
+size_t bc_window_output(size_t size, size_t before, size_t after, size_t kernel, size_t dilation,
+                        size_t stride);
 
-/* window.c: tap_offset, taps and chunk of a node whose window looks at pixels of node->pixel_bytes. */
+/* window.c: tap_offset, taps, chunk of a node whose window looks at pixels of node->pixel_bytes. */
 bc_status bc_window_prepare(bc_model *model, bc_node *node, bc_error *error);
 
 /* window.c: ld and chunk of a node, from its channels and taps. */
@@ -50,20 +52,23 @@ void bc_node_chunk(bc_node *node);
 /* window.c: makes the whole image one pixel under one tap, which is what a dense product sees. */
 void bc_window_flatten(bc_node *node);
 
-/* window.c: pointers of output pixels p0 .. p0 + m - 1 (p counts samples, rows, columns) into `source`. */
-void bc_window_pointers(const bc_node *node, const void *source, size_t p0, size_t m, const void **pointers);
+/* window.c: pointers of output pixels p0 .. p0 + m - 1 (p counts samples, rows, columns) into
+ * `source`. */
+void bc_window_pointers(const bc_node *node, const void *source, size_t p0, size_t m,
+                        const void **pointers);
 
 /* window.c: how many taps of output index o lie inside, and the first of them, on one axis. */
-void bc_window_inside(size_t o, size_t size, size_t before, size_t kernel, size_t dilation, size_t stride, size_t *first,
-                      size_t *count);
+void bc_window_inside(size_t o, size_t size, size_t before, size_t kernel, size_t dilation,
+                      size_t stride, size_t *first, size_t *count);
 
-/* epilogue.c: chooses the value whose memory can hold the float rows themselves, if `allowed`; sets uses_rows. */
+/* epilogue.c: chooses the value whose memory can hold the float rows themselves, if `allowed`; sets
+ * uses_rows. */
 void bc_node_direct(bc_node *node, bool allowed);
 
 /* weights.c: a 1-bit weight of the file, true = -1. */
 bool bc_weight_bit(const bc_node *node, size_t filter, size_t k);
 
-/* weights.c: repack to the kernels' panels; or use the file's in place. Sets w, panel, panels, panel_bytes. */
+/* weights.c: repack to the kernels' panels, or use the file's in place. Sets weights and panel*. */
 bc_status bc_weights_binary(bc_model *model, bc_node *node, bc_error *error);
 bc_status bc_weights_16(bc_model *model, bc_node *node, bc_error *error);
 bc_status bc_weights_float(bc_model *model, bc_node *node, bc_error *error);

@@ -1,4 +1,4 @@
-/* session.h: what runs: memory for values, threads, and how an operation cuts its work into tasks. */
+/* session.h: what runs: memory for values, threads, and how a node's work is cut into tasks. */
 #ifndef BC_SESSION_H
 #define BC_SESSION_H
 
@@ -10,7 +10,8 @@ typedef struct bc_threads bc_threads;
 bc_threads *bc_threads_open(size_t count);
 void bc_threads_close(bc_threads *threads);
 
-/* Calls work(context, item, thread) for all items; returns when all are done. thread < count; NULL threads: only this one. */
+/* Calls work(context, item, thread) for all items; returns when all are done. thread < count; NULL
+ * threads: only this one. */
 typedef void bc_work(const void *context, size_t item, size_t thread);
 void bc_parallel(bc_threads *threads, size_t items, bc_work *work, const void *context);
 
@@ -36,35 +37,39 @@ typedef struct bc_task {
     const void **pointers; /* chunk * taps */
     const int32_t **pixel; /* chunk */
     int32_t *acc;          /* chunk * ld, if the node uses_acc */
-    float *rows;           /* where the float rows of the task are to be written: scratch, or the value itself */
+    float *rows;           /* for the float rows: scratch memory, or the value itself */
     size_t ld;             /* of acc and rows */
 } bc_task;
 
 /* tasks.c: scratch memory that one thread needs for the node. */
 size_t bc_task_bytes(const bc_node *node);
 
-/* tasks.c: cuts the output of the node into tasks and runs them on all threads. mr: pixels of a kernel's tile. */
+/* tasks.c: cuts the output of the node into tasks and runs them on all threads. mr: pixels of a
+ * kernel's tile. */
 typedef void bc_task_work(const bc_task *task);
 void bc_run_tasks(const bc_run *run, const bc_node *node, size_t mr, bc_task_work *work);
 
 /* epilogue.c: sends the task's rows (task->rows, task->ld) through the steps of the node. */
 void bc_epilogue(const bc_task *task);
 
-/* epilogue.c: the same from rows of integers (task->acc): one threshold, or conversion to float and steps. */
+/* epilogue.c: the same from rows of integers (task->acc): one threshold, or conversion to float and
+ * steps. */
 void bc_integer_epilogue(const bc_task *task);
 
 /* tasks.c: moves the pointers of the task from group g to the next one, if there is one. */
 void bc_next_group(const bc_task *task, size_t g, size_t bytes);
 
-/* epilogue.c: first byte of the task's first pixel in a value of bits; *stride: bytes to the next pixel. */
+/* epilogue.c: first byte of the task's first pixel in a value of bits; *stride: bytes to the next
+ * pixel. */
 uint8_t *bc_task_bits(const bc_task *task, int32_t value, size_t *stride);
 
-/* epilogue.c: sets the unused bytes after the last channel's byte to 0, if the task has the last channel. */
+/* epilogue.c: sets the unused bytes after the last channel's byte to 0, if the task has the last
+ * channel. */
 void bc_zero_tail(const bc_task *task, uint8_t *bits, size_t stride, size_t bytes);
 
 /* arena.c: offset of every value in one block of memory, and the size of the block. */
-bc_status bc_plan_arena(const bc_model *model, size_t batch, bool keep_all, size_t *offsets, size_t *bytes,
-                        bc_error *error);
+bc_status bc_plan_arena(const bc_model *model, size_t batch, bool keep_all, size_t *offsets,
+                        size_t *bytes, bc_error *error);
 
 struct bc_session {
     bc_run run;
@@ -79,11 +84,13 @@ struct bc_session {
 };
 
 /* input.c: the caller's samples -> the input value. */
-bc_status bc_input_load(bc_session *session, const bc_input *input, size_t first, size_t n, bc_error *error);
+bc_status bc_input_load(bc_session *session, const bc_input *input, size_t first, size_t n,
+                        bc_error *error);
 bc_status bc_input_prepare(bc_session *session, const bc_input *input, bc_error *error);
 
 /* input.c: a value -> floats, (n, H, W, C) or (n, C, H, W). */
-void bc_value_read(const bc_value *value, const char *memory, size_t n, bool channels_last, float *out);
+void bc_value_read(const bc_value *value, const char *memory, size_t n, bool channels_last,
+                   float *out);
 
 /* input.c: (n, H, W, C) floats -> a value; bits are x < 0, raw pixels rounded and clamped. */
 void bc_value_write(const bc_value *value, char *memory, size_t n, const float *nhwc);

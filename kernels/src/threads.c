@@ -1,4 +1,5 @@
-/* threads.c: a small pool. Workers spin for a moment before they sleep, because the next node follows within microseconds. */
+/* threads.c: a small pool. Workers spin for a moment before they sleep, because the next node
+ * follows within microseconds. */
 #define _POSIX_C_SOURCE 200809L
 #include "session.h"
 
@@ -24,21 +25,22 @@ struct bc_threads {
     const void *context;
 };
 
-static void take_items(bc_threads *t, size_t thread)
-{
+static void take_items(bc_threads *t, size_t thread) {
     for (;;) {
         size_t item = atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed);
-        if (item >= t->items) return;
+        if (item >= t->items)
+            return;
         t->work(t->context, item, thread);
     }
 }
 
-static unsigned wait_for_turn(bc_threads *t, unsigned seen)
-{
+static unsigned wait_for_turn(bc_threads *t, unsigned seen) {
     for (int i = 0; i < SPINS; i++) {
         unsigned turn = atomic_load_explicit(&t->turn, memory_order_acquire);
-        if (turn != seen) return turn;
-        if (i % 64 == 63) sched_yield();
+        if (turn != seen)
+            return turn;
+        if (i % 64 == 63)
+            sched_yield();
     }
     pthread_mutex_lock(&t->mutex);
     while (atomic_load_explicit(&t->turn, memory_order_acquire) == seen)
@@ -47,32 +49,31 @@ static unsigned wait_for_turn(bc_threads *t, unsigned seen)
     return atomic_load_explicit(&t->turn, memory_order_acquire);
 }
 
-static void *worker(void *argument)
-{
+static void *worker(void *argument) {
     bc_threads *t = argument;
     pthread_mutex_lock(&t->mutex);
     size_t thread = ++t->numbered;
     pthread_mutex_unlock(&t->mutex);
     for (unsigned seen = 0;;) {
         seen = wait_for_turn(t, seen);
-        if (atomic_load_explicit(&t->stop, memory_order_relaxed)) return NULL;
+        if (atomic_load_explicit(&t->stop, memory_order_relaxed))
+            return NULL;
         take_items(t, thread);
         atomic_fetch_sub_explicit(&t->running, 1, memory_order_release);
     }
 }
 
-static void begin_turn(bc_threads *t)
-{
+static void begin_turn(bc_threads *t) {
     pthread_mutex_lock(&t->mutex);
     atomic_fetch_add_explicit(&t->turn, 1, memory_order_release);
     pthread_cond_broadcast(&t->wake);
     pthread_mutex_unlock(&t->mutex);
 }
 
-bc_threads *bc_threads_open(size_t count)
-{
+bc_threads *bc_threads_open(size_t count) {
     bc_threads *t = calloc(1, sizeof *t);
-    if (!t) return NULL;
+    if (!t)
+        return NULL;
     t->ids = calloc(count, sizeof *t->ids);
     if (!t->ids || pthread_mutex_init(&t->mutex, NULL)) {
         free(t->ids);
@@ -93,9 +94,9 @@ bc_threads *bc_threads_open(size_t count)
     return t;
 }
 
-void bc_threads_close(bc_threads *t)
-{
-    if (!t) return;
+void bc_threads_close(bc_threads *t) {
+    if (!t)
+        return;
     atomic_store(&t->stop, true);
     begin_turn(t);
     for (size_t i = 0; i < t->count; i++)
@@ -106,8 +107,7 @@ void bc_threads_close(bc_threads *t)
     free(t);
 }
 
-void bc_parallel(bc_threads *t, size_t items, bc_work *work, const void *context)
-{
+void bc_parallel(bc_threads *t, size_t items, bc_work *work, const void *context) {
     if (!t || items < 2) {
         for (size_t i = 0; i < items; i++)
             work(context, i, 0);
@@ -120,7 +120,9 @@ void bc_parallel(bc_threads *t, size_t items, bc_work *work, const void *context
     atomic_store_explicit(&t->running, t->count, memory_order_relaxed);
     begin_turn(t);
     take_items(t, 0);
-    /* workers may still be in their last item, and none may see the next turn's items with this turn's counter */
+    /* workers may still be in their last item, and none may see the next turn's items with this
+     * turn's counter */
     for (unsigned i = 0; atomic_load_explicit(&t->running, memory_order_acquire); i++)
-        if (i % 64 == 63) sched_yield();
+        if (i % 64 == 63)
+            sched_yield();
 }

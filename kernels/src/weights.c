@@ -1,16 +1,16 @@
-/* weights.c: from the layouts of the file to the panels that kernels read; panels in the file are used in place.
- * Filters that fill up a last panel are all 0; what they give is never looked at. */
+/* weights.c: from the layouts of the file to the panels that kernels read; panels in the file are
+ * used in place. Filters that fill up a last panel are all 0; what they give is never looked at. */
 #include "ops.h"
 
 #include <string.h>
 
-bool bc_weight_bit(const bc_node *node, size_t filter, size_t k)
-{
+bool bc_weight_bit(const bc_node *node, size_t filter, size_t k) {
     const uint8_t *data = node->weight->data;
     size_t bit;
     if (!node->weight_in_panels) {
         bit = filter * node->k + k;
-    } else if (bc_ops[node->op].inputs == BC_IN_BITS) { /* [filter / 8][tap][c / 64][filter % 8][c % 64] */
+    } else if (bc_ops[node->op].inputs ==
+               BC_IN_BITS) { /* [filter / 8][tap][c / 64][filter % 8][c % 64] */
         size_t words = node->k / 64, word = k / 64;
         bit = ((filter / 8 * words + word) * 8 + filter % 8) * 64 + k % 64;
     } else { /* [filter / 16][k][filter % 16] */
@@ -20,26 +20,28 @@ bool bc_weight_bit(const bc_node *node, size_t filter, size_t k)
 }
 
 /* Memory for all panels of a node. */
-static void *alloc_panels(bc_model *model, bc_node *node, size_t panel, size_t panel_bytes, bc_error *error)
-{
+static void *alloc_panels(bc_model *model, bc_node *node, size_t panel, size_t panel_bytes,
+                          bc_error *error) {
     node->panel = panel;
     node->panels = (node->group_out + panel - 1) / panel;
     node->panel_bytes = panel_bytes;
-    if (node->weight_in_panels) return NULL;
+    if (node->weight_in_panels)
+        return NULL;
     void *memory = bc_model_alloc(model, node->groups * node->panels, panel_bytes, error);
     node->weights = memory;
     return memory;
 }
 
-bc_status bc_weights_binary(bc_model *model, bc_node *node, bc_error *error)
-{
+bc_status bc_weights_binary(bc_model *model, bc_node *node, bc_error *error) {
     size_t taps = node->window.kh * node->window.kw, words = bc_words(node->group_in);
-    uint64_t *out = alloc_panels(model, node, BC_PANEL_BINARY, taps * words * BC_PANEL_BINARY * 8, error);
+    uint64_t *out =
+        alloc_panels(model, node, BC_PANEL_BINARY, taps * words * BC_PANEL_BINARY * 8, error);
     if (node->weight_in_panels) {
         node->weights = node->weight->data;
         return BC_OK;
     }
-    if (!out) return error->code;
+    if (!out)
+        return error->code;
     for (size_t f = 0; f < node->filters; f++) {
         size_t g = f / node->group_out, i = f % node->group_out;
         uint64_t *panel = out + (g * node->panels + i / 8) * taps * words * 8 + i % 8;
@@ -51,14 +53,14 @@ bc_status bc_weights_binary(bc_model *model, bc_node *node, bc_error *error)
     return BC_OK;
 }
 
-bc_status bc_weights_16(bc_model *model, bc_node *node, bc_error *error)
-{
+bc_status bc_weights_16(bc_model *model, bc_node *node, bc_error *error) {
     uint16_t *out = alloc_panels(model, node, BC_PANEL_FLOAT, (size_t)node->k * 2, error);
     if (node->weight_in_panels) {
         node->weights = node->weight->data;
         return BC_OK;
     }
-    if (!out) return error->code;
+    if (!out)
+        return error->code;
     for (size_t f = 0; f < node->filters; f++) {
         size_t g = f / node->group_out, i = f % node->group_out;
         uint16_t *panel = out + (g * node->panels + i / 16) * node->k;
@@ -68,25 +70,27 @@ bc_status bc_weights_16(bc_model *model, bc_node *node, bc_error *error)
     return BC_OK;
 }
 
-static float weight_value(const bc_node *node, size_t f, size_t k)
-{
-    if (bc_ops[node->op].weight_bits == 1) return bc_weight_bit(node, f, k) ? -1.0f : 1.0f;
+static float weight_value(const bc_node *node, size_t f, size_t k) {
+    if (bc_ops[node->op].weight_bits == 1)
+        return bc_weight_bit(node, f, k) ? -1.0f : 1.0f;
     return ((const float *)(const void *)node->weight->data)[f * node->k + k];
 }
 
-bc_status bc_weights_float(bc_model *model, bc_node *node, bc_error *error)
-{
+bc_status bc_weights_float(bc_model *model, bc_node *node, bc_error *error) {
     if (node->depthwise) { /* [tap][channel] */
         float *flat = bc_model_alloc(model, node->filters, (size_t)node->k * sizeof *flat, error);
-        if (!flat) return error->code;
+        if (!flat)
+            return error->code;
         for (size_t f = 0; f < node->filters; f++)
             for (size_t k = 0; k < node->k; k++)
                 flat[k * node->filters + f] = weight_value(node, f, k);
         node->weights = flat;
         return BC_OK;
     }
-    float *out = alloc_panels(model, node, BC_PANEL_FLOAT, (size_t)node->k * BC_PANEL_FLOAT * sizeof *out, error);
-    if (!out) return error->code;
+    float *out = alloc_panels(model, node, BC_PANEL_FLOAT,
+                              (size_t)node->k * BC_PANEL_FLOAT * sizeof *out, error);
+    if (!out)
+        return error->code;
     for (size_t f = 0; f < node->filters; f++) {
         size_t g = f / node->group_out, i = f % node->group_out;
         float *panel = out + (g * node->panels + i / 16) * node->k * 16 + i % 16;

@@ -8,8 +8,9 @@
 typedef enum fill { FILL_ZERO, FILL_ONE, FILL_SINGLE, FILL_PERIOD_251, FILL_RANDOM, FILLS } fill;
 extern const char *const fill_names[FILLS];
 
-/* A buffer whose last byte lies before an unmapped page (up to the rounding that `align` asks for), full of 0xa5, which
- * is also what is expected after a kernel wherever it may not write. */
+/* A buffer whose last byte lies before an unmapped page (up to the rounding that `align` asks for), full of 0xa5, as are the
+ * CANARY bytes before it; so they must be after a kernel wherever it may not write. */
+enum { CANARY = 64 };
 void *guarded(size_t bytes, size_t align);
 void release_all(void);
 
@@ -25,7 +26,7 @@ void fill_f32(float *to, size_t n, fill how);                   /* finite; subno
 /* m * taps pointers into `rows` rows of `row_bytes`, in a guarded array; the last pointer is to the last row. */
 const void **indirection(size_t m, size_t taps, const void *base, size_t rows, size_t row_bytes);
 
-/* Compares and, if different, prints the table's name and `what` (printf-style). Returns 1 if different. */
+/* Compares two guarded buffers with their canaries and, if different, prints the table's name and `what` (printf-style). Returns 1 if different. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 5, 6)))
 #endif

@@ -1,33 +1,34 @@
-/* float_product.c: conv2d, dense (float weights) and weight_conv2d, weight_dense (1-bit weights), over float input. */
+/* float_product.c: conv2d, dense (float weights) and weight_conv2d, weight_dense (1-bit weights),
+ * over float input. */
 #include "../session.h"
 
-static bc_status prepare(bc_model *model, bc_node *node, bool one_bit, bc_error *error)
-{
+static bc_status prepare(bc_model *model, bc_node *node, bool one_bit, bc_error *error) {
     node->pixel_bytes = model->values[node->input].pixel_bytes;
     node->inner = node->group_in;
     node->depthwise = node->group_in == 1 && node->group_out == 1;
-    bc_status status = one_bit && !node->depthwise ? bc_weights_16(model, node, error) : bc_weights_float(model, node, error);
-    if (status) return status;
+    bc_status status = one_bit && !node->depthwise ? bc_weights_16(model, node, error)
+                                                   : bc_weights_float(model, node, error);
+    if (status)
+        return status;
     node->pad = bc_model_alloc(model, node->pixel_bytes, 1, error);
-    if (!node->pad) return error->code;
-    if (bc_ops[node->op].kind == BC_KIND_DENSE) bc_window_flatten(node);
+    if (!node->pad)
+        return error->code;
+    if (bc_ops[node->op].kind == BC_KIND_DENSE)
+        bc_window_flatten(node);
     /* whole panels are written: into the value itself only where they fill its rows exactly */
     bc_node_direct(node, node->depthwise || node->group_out % BC_PANEL_FLOAT == 0);
     return bc_window_prepare(model, node, error);
 }
 
-static bc_status prepare_float(bc_model *model, bc_node *node, bc_error *error)
-{
+static bc_status prepare_float(bc_model *model, bc_node *node, bc_error *error) {
     return prepare(model, node, false, error);
 }
 
-static bc_status prepare_weight(bc_model *model, bc_node *node, bc_error *error)
-{
+static bc_status prepare_weight(bc_model *model, bc_node *node, bc_error *error) {
     return prepare(model, node, true, error);
 }
 
-static void product_task(const bc_task *task)
-{
+static void product_task(const bc_task *task) {
     const bc_node *node = task->node;
     const bc_kernels *k = task->run->kernels;
     const float **a = (const float **)(void *)task->pointers;
@@ -39,19 +40,23 @@ static void product_task(const bc_task *task)
     }
     const char *weights = (const char *)node->weights + task->panel0 * node->panel_bytes;
     for (size_t g = 0; g < node->groups; g++, weights += node->panels * node->panel_bytes) {
-        /* panels may reach beyond their group: ascending groups overwrite what the one before left there */
+        /* panels may reach beyond their group: ascending groups overwrite what the one before left
+         * there */
         float *rows = task->rows + g * node->group_out;
         if (bc_ops[node->op].weight_bits == 1)
-            k->wgemm(task->m, task->panels, node->taps, node->inner, a, (const uint16_t *)(const void *)weights, rows,
-                     task->ld);
+            k->wgemm(task->m, task->panels, node->taps, node->inner, a,
+                     (const uint16_t *)(const void *)weights, rows, task->ld);
         else
-            k->fgemm(task->m, task->panels, node->taps, node->inner, a, (const float *)(const void *)weights, rows, task->ld);
+            k->fgemm(task->m, task->panels, node->taps, node->inner, a,
+                     (const float *)(const void *)weights, rows, task->ld);
         bc_next_group(task, g, node->inner * sizeof(float));
     }
     bc_epilogue(task);
 }
 
-static void run(const bc_run *run, const bc_node *node) { bc_run_tasks(run, node, run->kernels->mr_float, product_task); }
+static void run(const bc_run *run, const bc_node *node) {
+    bc_run_tasks(run, node, run->kernels->mr_float, product_task);
+}
 
 const bc_op bc_op_float_product = {prepare_float, run};
 const bc_op bc_op_weight_product = {prepare_weight, run};

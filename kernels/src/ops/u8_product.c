@@ -1,22 +1,27 @@
-/* u8_product.c: u8_conv2d, u8_dense: raw pixels u, read as the integers 2 u - offset, times 1-bit weights. Exact. */
+/* u8_product.c: u8_conv2d, u8_dense: raw pixels u, read as the integers 2 u - offset, times 1-bit
+ * weights. Exact. */
 #include "../session.h"
 
 enum { CONVERT_ELEMENTS = 1 << 14 }; /* per task */
 
-static bc_status prepare(bc_model *model, bc_node *node, bc_error *error)
-{
+static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
     const bc_value *main = &model->values[node->input];
     node->pixel_bytes = main->c * sizeof(int16_t);
     node->prep_bytes = main->pixels * node->pixel_bytes;
     node->inner = node->group_in;
     bc_status status = bc_weights_16(model, node, error);
-    if (status) return status;
+    if (status)
+        return status;
     node->pad = bc_model_alloc(model, node->pixel_bytes, 1, error);
-    if (!node->pad) return error->code;
-    if (bc_ops[node->op].kind == BC_KIND_DENSE) bc_window_flatten(node);
+    if (!node->pad)
+        return error->code;
+    if (bc_ops[node->op].kind == BC_KIND_DENSE)
+        bc_window_flatten(node);
     node->uses_acc = true;
-    if (node->steps[0].op != BC_STEP_THRESHOLD) bc_node_direct(node, node->group_out % BC_PANEL_FLOAT == 0);
-    else node->direct = -1;
+    if (node->steps[0].op != BC_STEP_THRESHOLD)
+        bc_node_direct(node, node->group_out % BC_PANEL_FLOAT == 0);
+    else
+        node->direct = -1;
     return bc_window_prepare(model, node, error);
 }
 
@@ -27,8 +32,7 @@ typedef struct conversion {
     int32_t offset;
 } conversion;
 
-static void convert(const void *context, size_t item, size_t thread)
-{
+static void convert(const void *context, size_t item, size_t thread) {
     const conversion *c = context;
     size_t first = item * CONVERT_ELEMENTS, end = bc_min(first + CONVERT_ELEMENTS, c->count);
     (void)thread;
@@ -36,26 +40,25 @@ static void convert(const void *context, size_t item, size_t thread)
         c->to[i] = (int16_t)(2 * c->from[i] - c->offset);
 }
 
-static void product_task(const bc_task *task)
-{
+static void product_task(const bc_task *task) {
     const bc_node *node = task->node;
     const bc_kernels *k = task->run->kernels;
     const int16_t **a = (const int16_t **)(void *)task->pointers;
     bc_window_pointers(node, task->run->prep, task->p0, task->m, task->pointers);
     const char *weights = (const char *)node->weights + task->panel0 * node->panel_bytes;
     for (size_t g = 0; g < node->groups; g++, weights += node->panels * node->panel_bytes) {
-        k->igemm(task->m, task->panels, node->taps, node->inner, a, (const uint16_t *)(const void *)weights,
-                 task->acc + g * node->group_out, task->ld);
+        k->igemm(task->m, task->panels, node->taps, node->inner, a,
+                 (const uint16_t *)(const void *)weights, task->acc + g * node->group_out,
+                 task->ld);
         bc_next_group(task, g, node->inner * sizeof(int16_t));
     }
     bc_integer_epilogue(task);
 }
 
-static void run(const bc_run *run, const bc_node *node)
-{
+static void run(const bc_run *run, const bc_node *node) {
     const bc_value *main = &run->model->values[node->input];
-    conversion c = {(const uint8_t *)run->values[node->input], (int16_t *)(void *)run->prep, run->n * main->bytes,
-                    node->multiply_offset};
+    conversion c = {(const uint8_t *)run->values[node->input], (int16_t *)(void *)run->prep,
+                    run->n * main->bytes, node->multiply_offset};
     bc_parallel(run->threads, (c.count + CONVERT_ELEMENTS - 1) / CONVERT_ELEMENTS, convert, &c);
     bc_run_tasks(run, node, run->kernels->mr_float, product_task);
 }

@@ -3,15 +3,14 @@
 
 enum { CHUNK_PIXELS = 64, CHUNK_POINTERS = 1 << 16, CHUNK_BYTES = 1 << 20 };
 
-size_t bc_window_output(size_t size, size_t before, size_t after, size_t kernel, size_t dilation, size_t stride)
-{
+size_t bc_window_output(size_t size, size_t before, size_t after, size_t kernel, size_t dilation,
+                        size_t stride) {
     size_t extent = (kernel - 1) * dilation + 1, padded = size + before + after;
     return padded < extent ? 0 : (padded - extent) / stride + 1;
 }
 
-void bc_window_inside(size_t o, size_t size, size_t before, size_t kernel, size_t dilation, size_t stride, size_t *first,
-                      size_t *count)
-{
+void bc_window_inside(size_t o, size_t size, size_t before, size_t kernel, size_t dilation,
+                      size_t stride, size_t *first, size_t *count) {
     size_t start = o * stride; /* in padded coordinates, where the image begins at `before` */
     size_t skip = start < before ? (before - start + dilation - 1) / dilation : 0;
     size_t end = before + size > start ? (before + size - start + dilation - 1) / dilation : 0;
@@ -20,12 +19,12 @@ void bc_window_inside(size_t o, size_t size, size_t before, size_t kernel, size_
     *count = end - *first;
 }
 
-bc_status bc_window_prepare(bc_model *model, bc_node *node, bc_error *error)
-{
+bc_status bc_window_prepare(bc_model *model, bc_node *node, bc_error *error) {
     const bc_window *win = &node->window;
     node->taps = win->kh * win->kw;
     size_t *offset = bc_model_alloc(model, node->taps, sizeof *offset, error);
-    if (!offset) return error->code;
+    if (!offset)
+        return error->code;
     for (size_t t = 0; t < node->taps; t++)
         offset[t] = (t / win->kw * win->dh * win->w + t % win->kw * win->dw) * node->pixel_bytes;
     node->tap_offset = offset;
@@ -33,9 +32,9 @@ bc_status bc_window_prepare(bc_model *model, bc_node *node, bc_error *error)
     return BC_OK;
 }
 
-void bc_node_chunk(bc_node *node)
-{
-    node->ld = bc_round_up(node->c, 16) + 16; /* the panels of the last group may reach 15 filters beyond c */
+void bc_node_chunk(bc_node *node) {
+    node->ld = bc_round_up(node->c, 16) +
+               16; /* the panels of the last group may reach 15 filters beyond c */
     if (!node->panels) {
         node->panels = 1;
         node->panel = node->c;
@@ -44,19 +43,20 @@ void bc_node_chunk(bc_node *node)
     node->chunk = bc_max(1, bc_min(node->chunk, CHUNK_BYTES / (4 * node->ld)));
 }
 
-void bc_window_flatten(bc_node *node)
-{
+void bc_window_flatten(bc_node *node) {
     const bc_window *win = &node->window;
     node->pixel_bytes *= win->h * win->w;
     node->inner *= win->h * win->w;
-    node->window = (bc_window){.h = 1, .w = 1, .oh = 1, .ow = 1, .kh = 1, .kw = 1, .sh = 1, .sw = 1, .dh = 1, .dw = 1};
+    node->window = (bc_window){
+        .h = 1, .w = 1, .oh = 1, .ow = 1, .kh = 1, .kw = 1, .sh = 1, .sw = 1, .dh = 1, .dw = 1};
 }
 
-static void pointers_at_border(const bc_node *node, const char *sample, size_t oh, size_t ow, const void **out)
-{
+static void pointers_at_border(const bc_node *node, const char *sample, size_t oh, size_t ow,
+                               const void **out) {
     const bc_window *win = &node->window;
     for (size_t i = 0; i < win->kh; i++) {
-        size_t y = oh * win->sh + i * win->dh - win->top; /* wraps around above the image, so that one test is enough */
+        /* wraps around above the image, so that one comparison is enough */
+        size_t y = oh * win->sh + i * win->dh - win->top;
         for (size_t j = 0; j < win->kw; j++) {
             size_t x = ow * win->sw + j * win->dw - win->left;
             bool inside = y < win->h && x < win->w;
@@ -65,25 +65,30 @@ static void pointers_at_border(const bc_node *node, const char *sample, size_t o
     }
 }
 
-void bc_window_pointers(const bc_node *node, const void *source, size_t p0, size_t m, const void **pointers)
-{
+void bc_window_pointers(const bc_node *node, const void *source, size_t p0, size_t m,
+                        const void **pointers) {
     const bc_window *win = &node->window;
     const size_t reach_h = (win->kh - 1) * win->dh, reach_w = (win->kw - 1) * win->dw;
     const size_t *offset = node->tap_offset;
     size_t ow = p0 % win->ow, oh = p0 / win->ow % win->oh;
-    const char *sample = (const char *)source + p0 / (win->ow * win->oh) * win->h * win->w * node->pixel_bytes;
+    const char *sample =
+        (const char *)source + p0 / (win->ow * win->oh) * win->h * win->w * node->pixel_bytes;
     for (size_t p = 0; p < m; p++, pointers += node->taps) {
         size_t y = oh * win->sh, x = ow * win->sw;
-        if (y >= win->top && y + reach_h < win->top + win->h && x >= win->left && x + reach_w < win->left + win->w) {
-            const char *origin = sample + ((y - win->top) * win->w + (x - win->left)) * node->pixel_bytes;
+        if (y >= win->top && y + reach_h < win->top + win->h && x >= win->left &&
+            x + reach_w < win->left + win->w) {
+            const char *origin =
+                sample + ((y - win->top) * win->w + (x - win->left)) * node->pixel_bytes;
             for (size_t t = 0; t < node->taps; t++)
                 pointers[t] = origin + offset[t];
         } else {
             pointers_at_border(node, sample, oh, ow, pointers);
         }
-        if (++ow < win->ow) continue;
+        if (++ow < win->ow)
+            continue;
         ow = 0;
-        if (++oh < win->oh) continue;
+        if (++oh < win->oh)
+            continue;
         oh = 0;
         sample += win->h * win->w * node->pixel_bytes;
     }

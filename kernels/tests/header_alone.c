@@ -1,0 +1,3 @@
+#include <bincompress.h>
+
+typedef bc_error used;
