@@ -140,7 +140,7 @@ static bc_status check_product(const checker *c, const bc_node *node, const bc_v
     uint64_t largest = 1;
     if (op->inputs == BC_IN_U8) {
         int64_t offset = node->multiply_offset;
-        if (offset < INT16_MIN + 510 || offset > INT16_MAX)
+        if (offset < 510 - INT16_MAX || offset > INT16_MAX)
             return refuse(c, node, BC_ERR_VALUE, "offset %d leaves 16 bits", node->multiply_offset);
         largest = bc_max((size_t)(offset < 0 ? -offset : offset),
                          (size_t)(offset > 510 ? offset - 510 : 510 - offset));
