@@ -187,7 +187,9 @@ class Data(Section):
 
     train: str | None = None
     val: str | None = None
-    transforms: tuple[Literal["random_crop", "hflip"], ...] = ()
+    transforms: tuple[Literal["random_crop", "hflip"], ...] | None = Field(
+        None, description="augmentation while training; null: what suits the data set, [] is none"
+    )
     normalize: NormalizeConfig | None = None
 
 
