@@ -3,7 +3,7 @@
     PYTHONPATH=. python kernels/tests/make_samples.py
 
 The C tests replay them without Python. NAME.gguf: the model. NAME.in: samples in the type of the model's input, planar
-(n, C, H, W). NAME.out: float32 (n, C, H, W), to be met bit for bit.
+(n, C, H, W). NAME.out: float32 (n, C, H, W), to be met bit for bit. NAME.txt, for raw pixels: as examples/run_model prints it.
 """
 
 from __future__ import annotations
@@ -130,7 +130,11 @@ def main() -> None:
         meta = {"recipe": "version: 1\n", "classes": [f"class {i}" for i in range(10)]}
         write_packed(program, FOLDER / f"{name}.gguf", meta)
         x.tofile(FOLDER / f"{name}.in")
-        emulate(program, x).astype("<f4").tofile(FOLDER / f"{name}.out")
+        logits = emulate(program, x)
+        logits.astype("<f4").tofile(FOLDER / f"{name}.out")
+        lines = [" ".join(f"{float(number):.9g}" for number in row) for row in logits]
+        if is_u8:
+            (FOLDER / f"{name}.txt").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
