@@ -3,7 +3,8 @@
     PYTHONPATH=. python kernels/tests/make_samples.py
 
 The C tests replay them without Python. NAME.gguf: the model. NAME.in: samples in the type of the model's input, planar
-(n, C, H, W). NAME.out: float32 (n, C, H, W), to be met bit for bit. NAME.txt, for raw pixels: as examples/run_model prints it.
+(n, C, H, W). NAME.out: float32 (n, C, H, W), to be met bit for bit. NAME.txt: the same as examples/run_model prints it,
+where it can (raw pixels).
 """
 
 from __future__ import annotations
