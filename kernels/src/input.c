@@ -2,11 +2,7 @@
 #include "session.h"
 
 #include <math.h>
-
-/* Element (c, p) of a sample of the caller's. */
-static size_t place(const bc_value *v, bc_layout layout, size_t c, size_t p) {
-    return layout == BC_NHWC ? p * v->c + c : c * v->pixels + p;
-}
+#include <string.h>
 
 bc_status bc_input_prepare(bc_session *session, const bc_input *input, bc_error *error) {
     const bc_model *model = session->model;
@@ -22,12 +18,6 @@ bc_status bc_input_prepare(bc_session *session, const bc_input *input, bc_error 
                        input->dtype == BC_U8 ? "raw pixels as" : "floats as",
                        input->dtype == BC_U8 ? "floats" : "raw pixels");
     return BC_OK;
-}
-
-static bc_status refuse(const bc_value *v, size_t sample, size_t c, size_t p, bc_error *error) {
-    return bc_fail(error, BC_ERR_INPUT, -1,
-                   "input sample %zu, channel %zu, row %zu, column %zu is not a finite number",
-                   sample, c, p / v->w, p % v->w);
 }
 
 static uint8_t to_pixel(float x) {
@@ -48,54 +38,113 @@ static void put(const bc_value *v, char *pixel, size_t c, float x) {
     }
 }
 
+/* Whether an exponent of all ones occurs; without a branch per number, so that it costs little. */
+static bool all_finite(const float *x, size_t count) {
+    uint32_t found = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        found |= (uint32_t)((bits & 0x7f800000u) == 0x7f800000u);
+    }
+    return !found;
+}
+
+static bc_status refuse(const bc_value *v, bc_layout layout, size_t sample, const float *x,
+                        bc_error *error) {
+    size_t at = 0;
+    while (isfinite(x[at]))
+        at++;
+    size_t p = layout == BC_NHWC ? at / v->c : at % v->pixels;
+    size_t c = layout == BC_NHWC ? at % v->c : at / v->pixels;
+    return bc_fail(error, BC_ERR_INPUT, -1,
+                   "input sample %zu, channel %zu, row %zu, column %zu is not a finite number",
+                   sample, c, p / v->w, p % v->w);
+}
+
+/* One sample of raw pixels. Element (c, p) lies at c * sc + p * sp. */
+static void load_pixels(const bc_session *session, const bc_value *v, const uint8_t *u, size_t sc,
+                        size_t sp, char *to) {
+    if (v->dtype == BC_U8 && sc == 1) {
+        memcpy(to, u, v->bytes);
+        return;
+    }
+    for (size_t c = 0; c < v->c; c++, u += sc) {
+        if (v->dtype == BC_U8) {
+            uint8_t *y = (uint8_t *)to + c;
+            for (size_t p = 0; p < v->pixels; p++)
+                y[p * v->c] = u[p * sp];
+        } else {
+            const float *table = session->pixel_table + c * 256;
+            float *y = (float *)(void *)to + c;
+            for (size_t p = 0; p < v->pixels; p++)
+                y[p * v->c] = table[u[p * sp]];
+        }
+    }
+}
+
+/* One sample of floats; raw pixels undo the normalisation, each operation rounded. */
+static void load_floats(const bc_session *session, const bc_value *v, const float *x, size_t sc,
+                        size_t sp, char *to) {
+    const bc_model *model = session->model;
+    if (v->dtype == BC_F32 && sc == 1) {
+        memcpy(to, x, v->bytes);
+        return;
+    }
+    for (size_t c = 0; c < v->c; c++, x += sc) {
+        if (v->dtype == BC_F32) {
+            float *y = (float *)(void *)to + c;
+            for (size_t p = 0; p < v->pixels; p++)
+                y[p * v->c] = x[p * sp];
+            continue;
+        }
+        for (size_t p = 0; p < v->pixels; p++) {
+            float y = x[p * sp];
+            if (v->dtype == BC_U8) {
+                y = y * model->std[c];
+                y = (y + model->mean[c]) * 255.0f;
+            }
+            put(v, to + p * v->pixel_bytes, c, y);
+        }
+    }
+}
+
 bc_status bc_input_load(bc_session *session, const bc_input *input, size_t first, size_t n,
                         bc_error *error) {
-    const bc_model *model = session->model;
-    const bc_value *v = &model->values[model->input];
+    const bc_value *v = &session->model->values[session->model->input];
     const size_t count = (size_t)v->c * v->pixels;
-    for (size_t s = 0; s < n; s++) {
-        char *to = session->values[model->input] + s * v->bytes;
-        const uint8_t *u = (const uint8_t *)input->data + (first + s) * count;
-        const float *x = (const float *)input->data + (first + s) * count;
-        for (size_t p = 0; p < v->pixels; p++, to += v->pixel_bytes)
-            for (size_t c = 0; c < v->c; c++) {
-                size_t at = place(v, input->layout, c, p);
-                if (input->dtype == BC_U8) {
-                    if (v->dtype == BC_U8)
-                        ((uint8_t *)to)[c] = u[at];
-                    else
-                        ((float *)(void *)to)[c] = session->pixel_table[c * 256 + u[at]];
-                    continue;
-                }
-                if (!isfinite(x[at]))
-                    return refuse(v, first + s, c, p, error);
-                if (v->dtype == BC_U8) { /* undo the normalisation, each operation rounded */
-                    float product = x[at] * model->std[c];
-                    put(v, to, c, (product + model->mean[c]) * 255.0f);
-                } else {
-                    put(v, to, c, x[at]);
-                }
-            }
+    /* an image of one pixel is the same in both layouts */
+    const bool last = input->layout == BC_NHWC || v->pixels == 1;
+    const size_t sc = last ? 1 : v->pixels, sp = last ? v->c : 1;
+    char *to = session->values[session->model->input];
+    for (size_t s = first; s < first + n; s++, to += v->bytes) {
+        if (input->dtype == BC_U8) {
+            load_pixels(session, v, (const uint8_t *)input->data + s * count, sc, sp, to);
+            continue;
+        }
+        const float *x = (const float *)input->data + s * count;
+        if (!all_finite(x, count))
+            return refuse(v, input->layout, s, x, error);
+        load_floats(session, v, x, sc, sp, to);
     }
     return BC_OK;
+}
+
+static float get(const bc_value *v, const char *pixel, size_t c) {
+    if (v->dtype == BC_F32)
+        return ((const float *)(const void *)pixel)[c];
+    if (v->dtype == BC_U8)
+        return ((const uint8_t *)pixel)[c];
+    return ((const uint64_t *)(const void *)pixel)[c / 64] >> c % 64 & 1 ? -1.0f : 1.0f;
 }
 
 void bc_value_read(const bc_value *v, const char *memory, size_t n, bool channels_last,
                    float *out) {
     const size_t count = (size_t)v->c * v->pixels;
+    const size_t sc = channels_last ? 1 : v->pixels, sp = channels_last ? v->c : 1;
     for (size_t s = 0; s < n; s++, out += count)
         for (size_t p = 0; p < v->pixels; p++, memory += v->pixel_bytes)
-            for (size_t c = 0; c < v->c; c++) {
-                float x;
-                if (v->dtype == BC_F32)
-                    x = ((const float *)(const void *)memory)[c];
-                else if (v->dtype == BC_U8)
-                    x = ((const uint8_t *)memory)[c];
-                else
-                    x = ((const uint64_t *)(const void *)memory)[c / 64] >> c % 64 & 1 ? -1.0f
-                                                                                       : 1.0f;
-                out[channels_last ? p * v->c + c : c * v->pixels + p] = x;
-            }
+            for (size_t c = 0; c < v->c; c++)
+                out[c * sc + p * sp] = get(v, memory, c);
 }
 
 void bc_value_write(const bc_value *v, char *memory, size_t n, const float *nhwc) {
