@@ -56,8 +56,9 @@ class ShortcutA(nn.Module):
 class FloatModel:
     """A float network ready for planning and surgery.
 
-    `sha256` is of the model's file, or of the network's name where there is no file; `notes` say in words what import
-    changed or assumed; `normalize` is what the network expects of its pixels, None where nobody has said.
+    `sha256` is of the model's file (and of files of weights beside it), or of the network's name where there is none;
+    `notes` say in words what import changed or assumed; `normalize` is what the network expects of its pixels, None
+    where nobody has said.
     """
 
     graph: fx.GraphModule

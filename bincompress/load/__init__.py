@@ -52,7 +52,7 @@ def load_model(
         else:
             file = Path(source).expanduser()
             imported = _IMPORTERS[kind_of(file)](Request(file, factory, trust, input_shape))
-            sha256 = _hash(file)
+            sha256 = _hash(file, *imported.files)
         return _finished(imported, source, sha256.hexdigest())
     except (ModelLoadError, UnsupportedOpError) as error:
         raise type(error)(_one_line(f"{source}: {error}")) from error
@@ -68,8 +68,8 @@ def _finished(imported: Imported, source: str, sha256: str) -> FloatModel:
     shape = imported.input_shape
     if shape is None:
         raise ModelLoadError(
-            "nothing says the shape of its input; give the factory an attribute input_shape = (channels, height, "
-            "width), or name the data it is for"
+            "nothing says the shape of its input; pass --input-shape C,H,W or give the factory an attribute "
+            "input_shape = (channels, height, width)"
         )
     check_weights(imported.module)
     graph, notes = canonicalise(imported.module, shape, batch=imported.batch)
@@ -86,6 +86,11 @@ def _from_zoo(name: str, input_shape: tuple[int, int, int] | None) -> Imported:
     return Imported(network.module, input_shape or network.input_shape, network.normalize, (note,))
 
 
-def _hash(path: Path) -> hashlib._Hash:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256")
+def _hash(*paths: Path) -> hashlib._Hash:
+    """The sha256 of the files' bytes, one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest

@@ -22,10 +22,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Imported:
-    """A module ready to be made canonical; `batch` is what its shapes were fixed to, where they were."""
+    """A module ready to be made canonical.
+
+    `batch` is what its shapes were fixed to, where they were; `files` are those beside the model's file that it needed.
+    """
 
     module: nn.Module
     input_shape: tuple[int, int, int] | None
     normalize: Normalize | None = None
     notes: tuple[str, ...] = field(default=())
     batch: int = 2
+    files: tuple[Path, ...] = ()

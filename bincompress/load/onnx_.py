@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from onnx import numpy_helper
+from onnx import external_data_helper, numpy_helper
 from torch import Tensor, fx, nn
 
 from bincompress.errors import ModelLoadError, UnsupportedOpError
@@ -30,7 +30,7 @@ _LARGEST_FIXED_BATCH = 64  # a larger one is run with two samples
 
 def import_onnx(request: Request) -> Imported:
     """An ONNX file with one image input and one output."""
-    model = _read(request.path)
+    model, extra = _read(request.path)
     graph = model.graph
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
     constants = {tensor.name: _array(tensor) for tensor in graph.initializer}
@@ -46,7 +46,7 @@ def import_onnx(request: Request) -> Imported:
         walk.visit(node)
     module = walk.finish(graph.output[0].name)
     notes = () if _all_float32(graph) else ("weights converted to float32",)
-    return Imported(module, shape, notes=notes, batch=batch)
+    return Imported(module, shape, notes=notes, batch=batch, files=extra)
 
 
 class Walk:
@@ -58,7 +58,7 @@ class Walk:
         self.readers: dict[str, int] = {}
         for name in [name for node in graph.node for name in node.input] + [value.name for value in graph.output]:
             self.readers[name] = self.readers.get(name, 0) + 1
-        self.containers = containers(constants, [node.name for node in graph.node])
+        self.containers = containers(constants, graph.node)
         self.root = fx.GraphModule(nn.Module(), fx.Graph())
         self.graph = fx.Graph(self.root)
         self.nodes: dict[str, fx.Node] = {}
@@ -138,16 +138,19 @@ class Walk:
         return fx.GraphModule(self.root, self.graph)
 
 
-def _read(path: Path) -> onnx.ModelProto:
+def _read(path: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:
+    """The model, and the files beside it that hold weights; onnx refuses such files outside the model's directory."""
     try:
         model = onnx.load(path, load_external_data=False)
-        if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in model.graph.initializer):
+        external = [tensor for tensor in model.graph.initializer if external_data_helper.uses_external_data(tensor)]
+        names = {external_data_helper.ExternalDataInfo(tensor).location for tensor in external}
+        if external:
             onnx.load_external_data_for_model(model, str(path.parent))
     except Exception as error:  # protobuf and onnx raise kinds of their own
         raise ModelLoadError(f"is no intact ONNX file: {describe(error)}") from error
     if not model.graph.node:
         raise ModelLoadError("is no intact ONNX file: it has no nodes")
-    return model
+    return model, tuple(path.parent / name for name in sorted(names))
 
 
 def _array(tensor: onnx.TensorProto) -> npt.NDArray[Any]:
@@ -173,10 +176,10 @@ def _input_shape(value: onnx.ValueInfoProto, asked: tuple[int, int, int] | None)
     if asked is not None:
         flat_fits = len(fixed) == 1 and fixed[0] in (0, int(np.prod(asked)))
         if not flat_fits and (len(fixed) != 3 or any(a not in (0, b) for a, b in zip(fixed, asked, strict=True))):
-            raise ModelLoadError(f"takes inputs of shape {fixed}, but the data have shape {asked}")
+            raise ModelLoadError(f"takes inputs of shape {fixed}, but shape {asked} was asked for")
         return batch, asked
     if 0 in fixed:
-        raise ModelLoadError(f"leaves the shape of its input open {fixed}; name the data it is for")
+        raise ModelLoadError(f"leaves the shape of its input open {fixed}; pass --input-shape C,H,W")
     return batch, (fixed[0], fixed[1], fixed[2]) if len(fixed) == 3 else (fixed[0], 1, 1)
 
 

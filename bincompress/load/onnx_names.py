@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable, Sequence
 
+import onnx
+
 _WEIGHT = re.compile(r"((?:\w+\.)*\w+)\.(?:weight|bias|running_mean|running_var)")
+_SCOPES = "pkg.torch.onnx.name_scopes"  # written by PyTorch's exporter since 2.5
 
 
-def module_path(weights: Sequence[str], node_name: str, kind: str, inside: frozenset[str]) -> str:
-    """The path of a node's layer: from its weights' names, else from its own, as PyTorch's exporters write them.
+def module_path(node: onnx.NodeProto, inside: frozenset[str]) -> str:
+    """The path of a node's layer: from its weights' names, else from where its module was called.
 
     "layer1.0.conv1.weight" and "/layer1/layer1.0/conv1/Conv" both give layer1.0.conv1. A call in a block's forward,
     "/layer1/layer1.0/Add", has the block itself as its scope, which `inside` tells: it gives layer1.0.add.
     """
-    path = _of_weights(weights) or _scope(node_name)
-    last = re.sub(r"\W", "_", node_name.rpartition("/")[2]).lower() or kind.lower()
+    scope, name = _scope_and_name(node)
+    path = _of_weights(node.input[1:]) or scope
+    last = re.sub(r"\W", "_", name).lower() or node.op_type.lower()
     if not path:
         return last
     return f"{path}.{last}" if path in inside else path
 
 
-def containers(weights: Iterable[str], node_names: Iterable[str]) -> frozenset[str]:
+def containers(weights: Iterable[str], nodes: Iterable[onnx.NodeProto]) -> frozenset[str]:
     """All paths that have layers below them."""
-    paths = {_of_weights([name]) for name in weights} | {_scope(name) for name in node_names}
+    paths = {_of_weights([name]) for name in weights} | {_scope_and_name(node)[0] for node in nodes}
     pieces = [path.split(".") for path in paths]
     return frozenset(".".join(piece[:i]) for piece in pieces for i in range(1, len(piece)))
 
@@ -33,13 +38,32 @@ def _of_weights(names: Sequence[str]) -> str:
     return next((match[1] for match in matches if match), "")
 
 
-def _scope(node_name: str) -> str:
-    """The module that "/layer1/layer1.0/conv1/Conv" was called in: layer1.0.conv1; "" for other kinds of names."""
-    if not node_name.startswith("/"):
-        return ""
+def _scope_and_name(node: onnx.NodeProto) -> tuple[str, str]:
+    """The module that a node was called in, "" if unknown, and the node's name within it."""
+    for entry in node.metadata_props:
+        if entry.key == _SCOPES:
+            scopes = _strings(entry.value)
+            if len(scopes) > 1:
+                return _clean(scopes[-2]), scopes[-1]
+    if not node.name.startswith("/"):
+        return "", node.name
     parts: list[str] = []
-    for part in node_name.strip("/").split("/")[:-1]:
+    *scope, name = node.name.strip("/").split("/")
+    for part in scope:
         if parts and part.startswith(parts[-1] + "."):
             parts.pop()  # each part repeats the path within its parent container
         parts.append(part)
-    return ".".join(re.sub(r"\W", "_", piece) or "_" for part in parts for piece in part.split("."))
+    return _clean(".".join(parts)), name
+
+
+def _strings(text: str) -> list[str]:
+    """The strings in a list written as Python source; nothing if it is something else."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return []
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def _clean(path: str) -> str:
+    return ".".join(re.sub(r"\W", "_", piece) or "_" for piece in path.split(".")) if path else ""

@@ -42,7 +42,7 @@ class Op:
     @property
     def path(self) -> str:
         """Where its layer goes."""
-        return module_path(self.inputs[1:], self.proto.name, self.kind, self._walk.containers)
+        return module_path(self.proto, self._walk.containers)
 
     def integer(self, name: str, default: int) -> int:
         return int(self.attrs.get(name, default))
