@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx.version_converter
 
+from bincompress.bench.onnx_twin import OPSET
 from bincompress.bench.timing import Run, interleave
 from bincompress.errors import UsageError
 
 Array = npt.NDArray[Any]
+_PER_CHANNEL_OPSET = 13  # the first whose DequantizeLinear has an axis
 INT8_FORMATS = ("S8S8", "U8S8")
 
 
@@ -42,6 +45,8 @@ def runner(model: onnx.ModelProto | bytes, threads: int, feeds: dict[str, Array]
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # between its turns it must not keep the cores busy that others are measured on
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     data = model if isinstance(model, bytes) else model.SerializeToString()
     session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     binding = session.io_binding()
@@ -70,6 +75,14 @@ def image_input(model: onnx.ModelProto) -> str:
     return next(str(found.name) for found in model.graph.input if found.name not in weights)
 
 
+def fixed_batch(model: onnx.ModelProto) -> int | None:
+    """How many images the model must be given at once, None where any number will do."""
+    name = image_input(model)
+    (found,) = (entry for entry in model.graph.input if entry.name == name)
+    sizes = found.type.tensor_type.shape.dim
+    return int(sizes[0].dim_value) if len(sizes) and sizes[0].HasField("dim_value") else None
+
+
 def int8_model(model: onnx.ModelProto, images: Array, threads: int) -> tuple[bytes, str]:
     """`model` quantised to int8 by ONNX Runtime's own static quantisation, per channel, calibrated on `images`.
 
@@ -77,6 +90,8 @@ def int8_model(model: onnx.ModelProto, images: Array, threads: int) -> tuple[byt
     Shapes: images (N, C, H, W) float32. Returns: the serialised model, and its format.
     """
     name = image_input(model)
+    if any(found.domain == "" and found.version < _PER_CHANNEL_OPSET for found in model.opset_import):
+        model = onnx.version_converter.convert_version(model, OPSET)
     models = {kind: _quantize(model, name, images, kind) for kind in INT8_FORMATS}
     feeds = {name: images[:1]}
     timings = interleave({kind: runner(data, threads, feeds) for kind, data in models.items()}, 10, 5.0)

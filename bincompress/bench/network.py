@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from bincompress.bench.baselines import image_input, int8_model, runner
+from bincompress.bench.baselines import fixed_batch, image_input, int8_model, runner
 from bincompress.bench.machine import cpu_name, pinned
 from bincompress.bench.onnx_twin import export_onnx, is_float
 from bincompress.bench.timing import ROUNDS, Run, interleave
@@ -90,15 +90,17 @@ def load_baseline(
     trust: bool = False,
     input_shape: tuple[int, int, int] | None = None,
 ) -> onnx.ModelProto:
-    """A float model as ONNX: an ONNX file as it is, anything else imported and exported.
+    """A float model as ONNX: an ONNX file for single images as it is, anything else imported and exported.
 
     Raises: LoadError if it cannot be read, UsageError if it is not a float network.
     """
     if Path(path).suffix == ".onnx":
         try:
-            return onnx.load(os.fspath(path))
+            model = onnx.load(os.fspath(path))
         except Exception as error:  # onnx raises protobuf's own errors, of no common class
             raise ModelLoadError(f"{path}: not a readable ONNX file: {error}") from error
+        if fixed_batch(model) in (None, 1):
+            return model
     from bincompress.load import load_model
     from bincompress.lower import deploy, lower
 
