@@ -291,7 +291,7 @@ def test_paths_come_from_the_weights_names_or_the_scopes(tmp_path: Path) -> None
 
 
 def test_weights_that_exporters_share_are_separate_layers(tmp_path: Path) -> None:
-    nodes = [("Conv", ["x", "a.weight"], "c", {}), ("Conv", ["c", "a.weight"], "y", {})]
+    nodes: list[Any] = [("Conv", ["x", "a.weight"], "c", {}), ("Conv", ["c", "a.weight"], "y", {})]
     model = check(build(tmp_path / "m.onnx", nodes, {"a.weight": floats(3, 3, 1, 1)}))
     assert paths(model) == ["a", "a_1"]
 

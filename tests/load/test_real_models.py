@@ -67,14 +67,44 @@ def test_an_archive_of_another_torch_is_one_line(data_dir: Path, capfd: pytest.C
     assert capfd.readouterr() == ("", "")
 
 
-def test_weights_of_a_network_without_batch_norm(data_dir: Path, tmp_path: Path) -> None:
-    state = torch.load(data_dir / "models" / "cifar_net.pth", weights_only=True)
-    assert not [key for key in state if "running" in key]
-    with pytest.raises(ModelLoadError, match="unexpected"):
-        load_model(data_dir / "models" / "cifar_net.pth", factory="bincompress.zoo:resnet20")
+# The network of cifar_net.pth: padding, pooling and softmax are calls, one pooling layer is used twice, no BatchNorm.
+CIFAR_NET = """
+from torch import nn
+from torch.nn import functional as F
 
 
-def test_optimizer_state_beside_the_weights_is_ignored(data_dir: Path) -> None:
+class Net(nn.Module):
+    input_shape = (3, 32, 32)
+    normalize = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2, self.conv3 = nn.Conv2d(3, 32, 5), nn.Conv2d(32, 32, 5), nn.Conv2d(32, 64, 5)
+        self.pool = nn.MaxPool2d(2)
+        self.fc = nn.Linear(1024, 10)
+
+    def forward(self, x):
+        for conv in (self.conv1, self.conv2):
+            x = self.pool(conv(F.pad(x, (2, 2, 2, 2))))
+        x = F.max_pool2d(self.conv3(F.pad(x, (2, 2, 2, 2))), 1, 2)
+        return F.softmax(self.fc(x.reshape((-1, 1024))), dim=1)
+"""
+
+
+def test_weights_for_a_network_of_the_user(data_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(CIFAR_NET)
+    model = load_model(data_dir / "models" / "cifar_net.pth", factory=f"{tmp_path}/net.py:Net")
+    layers = [str(node.target) for node in model.graph.graph.nodes if node.op == "call_module"]
+    assert layers == ["conv1", "pool", "conv2", "pool_1", "conv3", "pool_2", "flatten", "fc"]
+    assert model.normalize is not None
+    assert abs(correct(model, data_dir, "cifar10", model.normalize) - 303) <= 1  # 60.32 % of all
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch reads tensors of a GPU here")
+def test_tensors_of_a_gpu_and_optimizer_state_are_no_obstacle(data_dir: Path) -> None:
+    path = data_dir / "models" / "mobilenetV1X0.25_pretrain.tar"
+    with pytest.raises(RuntimeError, match="CUDA"):
+        torch.load(path, weights_only=True)
     with pytest.raises(ModelLoadError, match="--factory") as caught:
-        load_model(data_dir / "models" / "mobilenetV1X0.25_pretrain.tar")
+        load_model(path)
     assert "stage1" in str(caught.value)
