@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import sys
 from typing import Annotated
 
@@ -21,15 +23,20 @@ def list_(as_json: JsonOption = False) -> None:
 
     entries = []
     for name in recipe_names():
-        first = (recipes_dir() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
-        about = first.removeprefix("#").strip() if first.startswith("#") else ""
-        entries.append({"name": name, "method": load_recipe(name).method, "about": about})
+        text = (recipes_dir() / f"{name}.yaml").read_text(encoding="utf-8")
+        entries.append({"name": name, "method": load_recipe(name).method, "about": _about(text)})
     if as_json:
         print(json.dumps({"recipes": entries}))
         return
     width = max((len(entry["name"]) for entry in entries), default=0)
     for entry in entries:
         print(f"{entry['name']:{width}}  {entry['about'] or entry['method']}")
+
+
+def _about(text: str) -> str:
+    """The first clause of the comment on top of a recipe."""
+    comment = itertools.takewhile(lambda line: line.startswith("# "), text.splitlines())
+    return re.split(r"[;.] |[;.]$", " ".join(line[2:] for line in comment), maxsplit=1)[0]
 
 
 @app.command()
