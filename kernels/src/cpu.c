@@ -1,5 +1,6 @@
 /* cpu.c: what this CPU can do, and whether the operating system saves the registers for it.
- * A CPU with AVX-512 under a system (or hypervisor) that does not save ZMM registers counts as one without. */
+ * A CPU with AVX-512 under a system (or hypervisor) that does not save ZMM registers counts as one
+ * without. */
 #include "internal.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -7,15 +8,13 @@
 #include <cpuid.h>
 
 /* Extended control register 0: which register states the operating system saves. Needs OSXSAVE. */
-static uint64_t xcr0(void)
-{
+static uint64_t xcr0(void) {
     uint32_t low, high;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     return (uint64_t)high << 32 | low;
 }
 
-uint32_t bc_cpu_features(void)
-{
+uint32_t bc_cpu_features(void) {
     enum { XMM_YMM = 0x06, OPMASK_ZMM = 0xe0 };
     uint32_t a, b, c, d, features = 0;
     if (!__get_cpuid(1, &a, &b, &c, &d))
@@ -50,10 +49,14 @@ uint32_t bc_cpu_features(void)
 
 #elif defined(__aarch64__)
 
-uint32_t bc_cpu_features(void) { return BC_CPU_NEON; } /* part of the base architecture */
+uint32_t bc_cpu_features(void) {
+    return BC_CPU_NEON;
+} /* part of the base architecture */
 
 #else
 
-uint32_t bc_cpu_features(void) { return 0; }
+uint32_t bc_cpu_features(void) {
+    return 0;
+}
 
 #endif

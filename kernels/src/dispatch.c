@@ -1,4 +1,5 @@
-/* dispatch.c: which row of isa.def serves. Rows run from slow to fast; the last that this CPU has wins, unless one is named. */
+/* dispatch.c: which row of isa.def serves. Rows run from slow to fast; the last that this CPU has
+ * wins, unless one is named. */
 #include "internal.h"
 
 #include <stdlib.h>
@@ -12,10 +13,11 @@ static const bc_kernels *const rows[] = {
 
 enum { ROWS = sizeof rows / sizeof rows[0] };
 
-static bool available(const bc_kernels *row, uint32_t cpu) { return (cpu & row->cpu_needs) == row->cpu_needs; }
+static bool available(const bc_kernels *row, uint32_t cpu) {
+    return (cpu & row->cpu_needs) == row->cpu_needs;
+}
 
-const bc_kernels *bc_dispatch(const char *name)
-{
+const bc_kernels *bc_dispatch(const char *name) {
     const uint32_t cpu = bc_cpu_features();
     const bc_kernels *best = NULL;
     if (!name || !*name)
@@ -26,8 +28,14 @@ const bc_kernels *bc_dispatch(const char *name)
     return best;
 }
 
-size_t bc_isa_count(void) { return ROWS; }
+size_t bc_isa_count(void) {
+    return ROWS;
+}
 
-const char *bc_isa_name(size_t i) { return i < ROWS ? rows[i]->name : NULL; }
+const char *bc_isa_name(size_t i) {
+    return i < ROWS ? rows[i]->name : NULL;
+}
 
-int bc_isa_available(size_t i) { return i < ROWS && available(rows[i], bc_cpu_features()); }
+int bc_isa_available(size_t i) {
+    return i < ROWS && available(rows[i], bc_cpu_features());
+}

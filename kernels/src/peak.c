@@ -1,4 +1,5 @@
-/* peak.c: the roofline: how fast this machine runs the inner loop of a product when nothing has to be loaded. */
+/* peak.c: the roofline: how fast this machine runs the inner loop of a product when nothing has to
+ * be loaded. */
 #if !defined(_POSIX_C_SOURCE)
 #define _POSIX_C_SOURCE 200809L /* clock_gettime under -std=c11 */
 #endif
@@ -6,23 +7,23 @@
 
 #include <time.h>
 
-static double seconds(void)
-{
+static double seconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* The best of many short runs: a peak is what nothing disturbed. The first run also finds how many rounds make a run long
- * enough for the clock, and lets the CPU reach its frequency for wide registers. */
-bc_status bc_measure_peak(const char *isa, bc_peak kind, double *gmacs)
-{
+/* The best of many short runs: a peak is what nothing disturbed. The first run also finds how many
+ * rounds make a run long enough for the clock, and lets the CPU reach its frequency for wide
+ * registers. */
+bc_status bc_measure_peak(const char *isa, bc_peak kind, double *gmacs) {
     enum { RUNS = 40 };
     const double run_s = 250e-6;
     if (!gmacs)
         return BC_ERR_ARGUMENT;
     *gmacs = 0;
-    if (kind != BC_PEAK_BINARY && kind != BC_PEAK_F32 && kind != BC_PEAK_WEIGHT && kind != BC_PEAK_U8)
+    if (kind != BC_PEAK_BINARY && kind != BC_PEAK_F32 && kind != BC_PEAK_WEIGHT &&
+        kind != BC_PEAK_U8)
         return BC_ERR_ARGUMENT;
     const bc_kernels *kernels = bc_dispatch(isa);
     if (!kernels)

@@ -1,4 +1,5 @@
-/* check_products.c: bgemm, bgemm_tau, fgemm, wgemm, igemm and fdepthwise of every table against scalar, over sweeps of all sizes. */
+/* check_products.c: bgemm, bgemm_tau, fgemm, wgemm, igemm and fdepthwise of every table against
+ * scalar, over sweeps of all sizes. */
 #include "check.h"
 
 #include <stdio.h>
@@ -15,16 +16,19 @@ static int cases;
 #define WHAT(name) name " m=%zu panels=%zu taps=%zu c=%zu fill=%s"
 #define SHAPE(s, f) (s).m, (s).panels, (s).taps, (s).c, fill_names[f]
 
-/* Activations against weights of another fill too: all ones against all zeros is the largest popcount. */
-static fill weight_fill(fill f) { return f == FILL_ONE ? FILL_ZERO : f == FILL_ZERO ? FILL_RANDOM : f; }
+/* Activations against weights of another fill too: all ones against all zeros is the largest
+ * popcount. */
+static fill weight_fill(fill f) {
+    return f == FILL_ONE ? FILL_ZERO : f == FILL_ZERO ? FILL_RANDOM : f;
+}
 
-static void check_binary(shape s, fill f)
-{
+static void check_binary(shape s, fill f) {
     const size_t rows = s.m + s.taps, n = s.panels * 8, ld = n + 3, w_words = n * s.taps * s.c;
     uint64_t *x = guarded(rows * s.c * 8, 8), *w = guarded(w_words * 8, 64);
     fill_words(x, rows * s.c, f);
     fill_words(w, w_words, weight_fill(f));
-    const uint64_t *const *a = (const uint64_t *const *)(const void *)indirection(s.m, s.taps, x, rows, s.c * 8);
+    const uint64_t *const *a =
+        (const uint64_t *const *)(const void *)indirection(s.m, s.taps, x, rows, s.c * 8);
 
     const size_t pop_bytes = ((s.m - 1) * ld + n) * 4;
     int32_t *want = guarded(pop_bytes, 4);
@@ -35,17 +39,19 @@ static void check_binary(shape s, fill f)
         failures += differs(want, got, pop_bytes, tables[t], WHAT("bgemm"), SHAPE(s, f));
     }
 
-    /* Limits beside the sums, so that > and >= differ; and the constants that mark padding filters and constant bits. */
+    /* Limits beside the sums, so that > and >= differ; and the constants that mark padding filters
+     * and constant bits. */
     const size_t limit_rows = 3, stride = s.panels + 2, bit_bytes = (s.m - 1) * stride + s.panels;
     int32_t *limits = guarded(limit_rows * n * 4, 4);
     for (size_t i = 0; i < limit_rows * n; i++) {
         const uint64_t r = random64();
-        limits[i] = r % 17 == 0   ? INT32_MAX
-                    : r % 17 == 1 ? INT32_MIN
-                                  : want[random64() % s.m * ld + i % n] + (int32_t)(r >> 32 & 3) - 2;
+        limits[i] = r % 17 == 0 ? INT32_MAX
+                    : r % 17 == 1
+                        ? INT32_MIN
+                        : want[random64() % s.m * ld + i % n] + (int32_t)(r >> 32 & 3) - 2;
     }
-    const int32_t *const *limit =
-        (const int32_t *const *)(const void *)indirection(s.m, 1, limits, f == FILL_RANDOM ? limit_rows : 1, n * 4);
+    const int32_t *const *limit = (const int32_t *const *)(const void *)indirection(
+        s.m, 1, limits, f == FILL_RANDOM ? limit_rows : 1, n * 4);
     uint8_t *want_bits = guarded(bit_bytes, 1);
     bc_kernels_scalar.bgemm_tau(s.m, s.panels, s.taps, s.c, a, w, limit, want_bits, stride);
     for (size_t t = 0; t < tables_count; t++) {
@@ -57,15 +63,16 @@ static void check_binary(shape s, fill f)
     cases++;
 }
 
-static void check_float(shape s, fill f)
-{
-    const size_t rows = s.m + s.taps, n = s.panels * 16, ld = n + 5, k = s.taps * s.c, bytes = ((s.m - 1) * ld + n) * 4;
+static void check_float(shape s, fill f) {
+    const size_t rows = s.m + s.taps, n = s.panels * 16, ld = n + 5, k = s.taps * s.c,
+                 bytes = ((s.m - 1) * ld + n) * 4;
     float *x = guarded(rows * s.c * 4, 4), *w = guarded(n * k * 4, 64);
     uint16_t *bits = guarded(s.panels * k * 2, 64);
     fill_f32(x, rows * s.c, f);
     fill_f32(w, n * k, weight_fill(f));
     fill_u16(bits, s.panels * k, weight_fill(f));
-    const float *const *a = (const float *const *)(const void *)indirection(s.m, s.taps, x, rows, s.c * 4);
+    const float *const *a =
+        (const float *const *)(const void *)indirection(s.m, s.taps, x, rows, s.c * 4);
     float *want = guarded(bytes, 4), *want_w = guarded(bytes, 4);
     bc_kernels_scalar.fgemm(s.m, s.panels, s.taps, s.c, a, w, want, ld);
     bc_kernels_scalar.wgemm(s.m, s.panels, s.taps, s.c, a, bits, want_w, ld);
@@ -80,14 +87,15 @@ static void check_float(shape s, fill f)
     cases++;
 }
 
-static void check_integer(shape s, fill f)
-{
-    const size_t rows = s.m + s.taps, n = s.panels * 16, ld = n + 5, k = s.taps * s.c, bytes = ((s.m - 1) * ld + n) * 4;
+static void check_integer(shape s, fill f) {
+    const size_t rows = s.m + s.taps, n = s.panels * 16, ld = n + 5, k = s.taps * s.c,
+                 bytes = ((s.m - 1) * ld + n) * 4;
     int16_t *x = guarded(rows * s.c * 2, 2);
     uint16_t *bits = guarded(s.panels * k * 2, 64);
     fill_i16(x, rows * s.c, f);
     fill_u16(bits, s.panels * k, weight_fill(f));
-    const int16_t *const *a = (const int16_t *const *)(const void *)indirection(s.m, s.taps, x, rows, s.c * 2);
+    const int16_t *const *a =
+        (const int16_t *const *)(const void *)indirection(s.m, s.taps, x, rows, s.c * 2);
     int32_t *want = guarded(bytes, 4);
     bc_kernels_scalar.igemm(s.m, s.panels, s.taps, s.c, a, bits, want, ld);
     for (size_t t = 0; t < tables_count; t++) {
@@ -99,13 +107,13 @@ static void check_integer(shape s, fill f)
     cases++;
 }
 
-static void check_depthwise(shape s, fill f)
-{
+static void check_depthwise(shape s, fill f) {
     const size_t rows = s.m + s.taps, ld = s.c + 5, bytes = ((s.m - 1) * ld + s.c) * 4;
     float *x = guarded(rows * s.c * 4, 4), *w = guarded(s.taps * s.c * 4, 64);
     fill_f32(x, rows * s.c, f);
     fill_f32(w, s.taps * s.c, weight_fill(f));
-    const float *const *a = (const float *const *)(const void *)indirection(s.m, s.taps, x, rows, s.c * 4);
+    const float *const *a =
+        (const float *const *)(const void *)indirection(s.m, s.taps, x, rows, s.c * 4);
     float *want = guarded(bytes, 4);
     bc_kernels_scalar.fdepthwise(s.m, s.c, s.taps, a, w, want, ld);
     for (size_t t = 0; t < tables_count; t++) {
@@ -119,10 +127,12 @@ static void check_depthwise(shape s, fill f)
 
 #define COUNT(list) (sizeof(list) / sizeof *(list))
 
-/* Every combination of the lists, each with all fills; every list but the first is walked less densely where m is large. */
-static void sweep(void (*check)(shape, fill), const size_t *c, size_t c_count, const size_t *panels, size_t panels_count)
-{
-    static const size_t m[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 28, 29, 48, 49, 56, 97};
+/* Every combination of the lists, each with all fills; every list but the first is walked less
+ * densely where m is large. */
+static void sweep(void (*check)(shape, fill), const size_t *c, size_t c_count, const size_t *panels,
+                  size_t panels_count) {
+    static const size_t m[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  11, 12,
+                               13, 14, 15, 16, 28, 29, 48, 49, 56, 97};
     static const size_t taps[] = {1, 2, 3, 9, 25};
     for (size_t i = 0; i < COUNT(m); i++)
         for (size_t j = 0; j < panels_count; j++)
@@ -135,10 +145,10 @@ static void sweep(void (*check)(shape, fill), const size_t *c, size_t c_count, c
                 }
 }
 
-int check_products(void)
-{
-    static const size_t words[] = {1, 2, 3, 4, 7}, few[] = {1, 2, 3, 4, 5, 9}, channels[] = {1, 2, 3, 8, 17},
-                        wide[] = {1, 2, 3, 5}, deep[] = {1, 7, 8, 16, 31, 32, 33, 40, 64, 65}, one[] = {1};
+int check_products(void) {
+    static const size_t words[] = {1, 2, 3, 4, 7}, few[] = {1, 2, 3, 4, 5, 9},
+                        channels[] = {1, 2, 3, 8, 17}, wide[] = {1, 2, 3, 5},
+                        deep[] = {1, 7, 8, 16, 31, 32, 33, 40, 64, 65}, one[] = {1};
     failures = cases = 0;
     sweep(check_binary, words, COUNT(words), few, COUNT(few));
     sweep(check_float, channels, COUNT(channels), wide, COUNT(wide));

@@ -1,4 +1,5 @@
-/* check_rows.c: the kernels over rows of channels (epilogues, bits, pools) of every table against scalar. */
+/* check_rows.c: the kernels over rows of channels (epilogues, bits, pools) of every table against
+ * scalar. */
 #include "check.h"
 
 #include <math.h>
@@ -19,45 +20,47 @@ typedef struct rows {
 #define WHAT(name) name " m=%zu c=%zu ld=%zu fill=%s"
 #define ROWS(r) (r).m, (r).c, (r).ld, fill_names[(r).f]
 
-static float *floats(size_t n, fill f)
-{
+static float *floats(size_t n, fill f) {
     float *to = guarded(n * sizeof *to, 4);
     fill_f32(to, n, f);
     return to;
 }
 
-static int32_t *integers(size_t n, fill f, int32_t limit)
-{
+static int32_t *integers(size_t n, fill f, int32_t limit) {
     int32_t *to = guarded(n * sizeof *to, 4);
     fill_i32(to, n, f, limit);
     return to;
 }
 
-static void *copy_of(const void *from, size_t bytes) { return memcpy(guarded(bytes, 4), from, bytes); }
+static void *copy_of(const void *from, size_t bytes) {
+    return memcpy(guarded(bytes, 4), from, bytes);
+}
 
-/* Runs `call` (which names its table `k` and its output `out`) by scalar and by every table, on copies of `start`. */
-#define COMPARE(name, start, out_bytes, call)                                                                                  \
-    do {                                                                                                                       \
-        void *want = copy_of(start, out_bytes);                                                                                \
-        {                                                                                                                      \
-            const bc_kernels *k = &bc_kernels_scalar;                                                                          \
-            void *out = want;                                                                                                  \
-            call;                                                                                                              \
-        }                                                                                                                      \
-        for (size_t t = 0; t < tables_count; t++) {                                                                            \
-            const bc_kernels *k = tables[t];                                                                                   \
-            void *out = copy_of(start, out_bytes);                                                                             \
-            call;                                                                                                              \
-            failures += differs(want, out, out_bytes, k, WHAT(name), ROWS(r));                                                 \
-        }                                                                                                                      \
-        cases++;                                                                                                               \
+/* Runs `call` (which names its table `k` and its output `out`) by scalar and by every table, on
+ * copies of `start`. */
+#define COMPARE(name, start, out_bytes, call)                                                      \
+    do {                                                                                           \
+        void *want = copy_of(start, out_bytes);                                                    \
+        {                                                                                          \
+            const bc_kernels *k = &bc_kernels_scalar;                                              \
+            void *out = want;                                                                      \
+            call;                                                                                  \
+        }                                                                                          \
+        for (size_t t = 0; t < tables_count; t++) {                                                \
+            const bc_kernels *k = tables[t];                                                       \
+            void *out = copy_of(start, out_bytes);                                                 \
+            call;                                                                                  \
+            failures += differs(want, out, out_bytes, k, WHAT(name), ROWS(r));                     \
+        }                                                                                          \
+        cases++;                                                                                   \
     } while (0)
 
-static void check_steps(rows r)
-{
+static void check_steps(rows r) {
     const size_t n = r.bytes / 4;
-    const float *y = floats(n, r.f), *scale = floats(r.c, FILL_RANDOM), *bias = floats(r.c, FILL_RANDOM);
-    const float *x = floats((r.m - 1) * (r.ld + 2) + r.c, FILL_RANDOM), *map = floats(r.m, FILL_RANDOM);
+    const float *y = floats(n, r.f), *scale = floats(r.c, FILL_RANDOM),
+                *bias = floats(r.c, FILL_RANDOM);
+    const float *x = floats((r.m - 1) * (r.ld + 2) + r.c, FILL_RANDOM),
+                *map = floats(r.m, FILL_RANDOM);
     COMPARE("affine", y, r.bytes, k->affine(r.m, r.c, out, r.ld, scale, bias));
     COMPARE("relu", y, r.bytes, k->relu(r.m, r.c, out, r.ld));
     COMPARE("hardtanh", y, r.bytes, k->hardtanh(r.m, r.c, out, r.ld));
@@ -67,17 +70,20 @@ static void check_steps(rows r)
     release_all();
 }
 
-static void check_conversions(rows r)
-{
-    const size_t n = r.bytes / 4, bytes = (r.c + 7) / 8, stride = bytes + 3, bit_bytes = (r.m - 1) * stride + bytes;
+static void check_conversions(rows r) {
+    const size_t n = r.bytes / 4, bytes = (r.c + 7) / 8, stride = bytes + 3,
+                 bit_bytes = (r.m - 1) * stride + bytes;
     const int32_t *acc = integers(n, r.f, LIMIT_24), *tau = integers(r.c, FILL_RANDOM, LIMIT_24);
-    const int32_t *pop = integers(n, r.f, LIMIT_24 / 4), *bases = integers(2 * r.c, FILL_RANDOM, LIMIT_24 / 4);
-    const int32_t *const *base = (const int32_t *const *)(const void *)indirection(r.m, 1, bases, 2, r.c * 4);
+    const int32_t *pop = integers(n, r.f, LIMIT_24 / 4),
+                  *bases = integers(2 * r.c, FILL_RANDOM, LIMIT_24 / 4);
+    const int32_t *const *base =
+        (const int32_t *const *)(const void *)indirection(r.m, 1, bases, 2, r.c * 4);
     const void *blank = guarded(bc_max(r.bytes, bit_bytes), 4);
     COMPARE("i32_to_f32", blank, r.bytes, k->i32_to_f32(r.m, r.c, acc, r.ld, out));
     COMPARE("pop_to_f32", blank, r.bytes, k->pop_to_f32(r.m, r.c, pop, r.ld, base, out));
     COMPARE("i32_to_bits", blank, bit_bytes, k->i32_to_bits(r.m, r.c, acc, r.ld, tau, out, stride));
-    COMPARE("i32_to_bits (ties)", blank, bit_bytes, k->i32_to_bits(r.m, r.c, acc, r.ld, acc, out, stride));
+    COMPARE("i32_to_bits (ties)", blank, bit_bytes,
+            k->i32_to_bits(r.m, r.c, acc, r.ld, acc, out, stride));
 
     float *y = floats(n, r.f);
     if (r.f == FILL_RANDOM)
@@ -88,11 +94,11 @@ static void check_conversions(rows r)
     release_all();
 }
 
-static void check_pools(rows r, size_t taps)
-{
+static void check_pools(rows r, size_t taps) {
     const size_t inputs = r.m + taps;
     const float *x = floats(inputs * r.c, r.f);
-    const float *const *a = (const float *const *)(const void *)indirection(r.m, taps, x, inputs, r.c * 4);
+    const float *const *a =
+        (const float *const *)(const void *)indirection(r.m, taps, x, inputs, r.c * 4);
     float *divisor = guarded(r.m * 4, 4);
     for (size_t p = 0; p < r.m; p++)
         divisor[p] = (float)(1 + random64() % taps);
@@ -103,7 +109,8 @@ static void check_pools(rows r, size_t taps)
     uint64_t *words = guarded(inputs * r.c * 8, 8), *or_mask = guarded(r.c * 8, 8);
     fill_words(words, inputs * r.c, r.f);
     fill_words(or_mask, r.c, FILL_RANDOM);
-    const uint64_t *const *b = (const uint64_t *const *)(const void *)indirection(r.m, taps, words, inputs, r.c * 8);
+    const uint64_t *const *b =
+        (const uint64_t *const *)(const void *)indirection(r.m, taps, words, inputs, r.c * 8);
     uint64_t *want = guarded(r.m * r.c * 8, 8);
     bc_kernels_scalar.bit_pool(r.m, r.c, taps, b, or_mask, want);
     for (size_t t = 0; t < tables_count; t++) {
@@ -115,9 +122,9 @@ static void check_pools(rows r, size_t taps)
     release_all();
 }
 
-int check_rows(void)
-{
-    static const size_t m[] = {1, 2, 3, 7}, more[] = {63, 64, 65, 97, 127, 128, 129, 512}, taps[] = {1, 2, 4, 9};
+int check_rows(void) {
+    static const size_t m[] = {1, 2, 3, 7}, more[] = {63, 64, 65, 97, 127, 128, 129, 512},
+                        taps[] = {1, 2, 4, 9};
     failures = cases = 0;
     for (size_t i = 0; i < sizeof m / sizeof *m; i++)
         for (size_t j = 0; j < 33 + sizeof more / sizeof *more; j++)

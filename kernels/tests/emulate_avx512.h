@@ -1,5 +1,6 @@
-/* emulate_avx512.h: the AVX-512 intrinsics that the kernels use, on SIMDe, to test them on a CPU that has only AVX2 and FMA.
- * Compile with -DBC_SIMDE -mavx2 -mfma: without FMA, SIMDe would round fused multiply-adds twice. */
+/* emulate_avx512.h: the AVX-512 intrinsics that the kernels use, on SIMDe, to test them on a CPU
+ * that has only AVX2 and FMA. Compile with -DBC_SIMDE -mavx2 -mfma: without FMA, SIMDe would round
+ * fused multiply-adds twice. */
 #ifndef BC_EMULATE_AVX512_H
 #define BC_EMULATE_AVX512_H
 
@@ -18,8 +19,7 @@
 #define _mm512_madd_epi16 simde_mm512_madd_epi16
 
 /* ... and does not know this one. */
-static inline simde__m512i bc_simde_cvtepi32_epi64(__m256i x)
-{
+static inline simde__m512i bc_simde_cvtepi32_epi64(__m256i x) {
     int32_t from[8];
     int64_t to[8];
     _mm256_storeu_si256((__m256i *)(void *)from, x);

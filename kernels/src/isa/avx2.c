@@ -11,8 +11,7 @@ BC_TARGET_BEGIN("avx2,fma")
 /* The roofline: 12 chains of what one step of a tile's inner loop does, without its loads. */
 enum { CHAINS = 12, STEPS = 40 };
 
-static uint64_t digest(__m256i y[CHAINS])
-{
+static uint64_t digest(__m256i y[CHAINS]) {
     BC_UNROLL
     for (int i = 1; i < CHAINS; i++)
         y[0] = _mm256_xor_si256(y[0], y[i]);
@@ -20,8 +19,7 @@ static uint64_t digest(__m256i y[CHAINS])
 }
 
 /* vpshufb, vpaddb: 32 filters x 4 bits; or vpmaddwd, vpaddd: 8 filters x 2 values. */
-static BC_INLINE uint64_t integer_chains(const bool bits, uint64_t rounds, uint64_t seed)
-{
+static BC_INLINE uint64_t integer_chains(const bool bits, uint64_t rounds, uint64_t seed) {
     const __m256i v = _mm256_set1_epi64x((long long)(seed & 0x0f0f0f0f0f0f0f0f));
     __m256i x = _mm256_srli_epi16(v, 1), y[CHAINS];
     BC_UNROLL
@@ -31,16 +29,17 @@ static BC_INLINE uint64_t integer_chains(const bool bits, uint64_t rounds, uint6
         BC_UNROLL
         for (int i = 0; i < CHAINS; i++) {
             BC_KEEP_X(x);
-            y[i] = bits ? _mm256_add_epi8(y[i], _mm256_shuffle_epi8(x, v)) : _mm256_add_epi32(y[i], _mm256_madd_epi16(x, v));
+            y[i] = bits ? _mm256_add_epi8(y[i], _mm256_shuffle_epi8(x, v))
+                        : _mm256_add_epi32(y[i], _mm256_madd_epi16(x, v));
             BC_KEEP_X(y[i]);
         }
     }
     return digest(y);
 }
 
-/* vfmadd231ps: 8 filters. One-bit weights are expanded once for all pixels of a tile, so theirs is the same. */
-static uint64_t float_chains(uint64_t rounds)
-{
+/* vfmadd231ps: 8 filters. One-bit weights are expanded once for all pixels of a tile, so theirs is
+ * the same. */
+static uint64_t float_chains(uint64_t rounds) {
     const __m256 x = _mm256_set1_ps(0.5f), v = _mm256_set1_ps(0.25f);
     __m256 y[CHAINS];
     __m256i z[CHAINS];
@@ -60,13 +59,18 @@ static uint64_t float_chains(uint64_t rounds)
     return digest(z);
 }
 
-static uint64_t peak(bc_peak kind, uint64_t rounds, uint64_t *sink)
-{
+static uint64_t peak(bc_peak kind, uint64_t rounds, uint64_t *sink) {
     switch (kind) {
-    case BC_PEAK_BINARY: *sink = integer_chains(true, rounds, *sink); return rounds * STEPS * CHAINS * 128;
-    case BC_PEAK_U8: *sink = integer_chains(false, rounds, *sink); return rounds * STEPS * CHAINS * 16;
+    case BC_PEAK_BINARY:
+        *sink = integer_chains(true, rounds, *sink);
+        return rounds * STEPS * CHAINS * 128;
+    case BC_PEAK_U8:
+        *sink = integer_chains(false, rounds, *sink);
+        return rounds * STEPS * CHAINS * 16;
     case BC_PEAK_F32:
-    case BC_PEAK_WEIGHT: *sink = float_chains(rounds); return rounds * STEPS * CHAINS * 8;
+    case BC_PEAK_WEIGHT:
+        *sink = float_chains(rounds);
+        return rounds * STEPS * CHAINS * 8;
     }
     return 0;
 }

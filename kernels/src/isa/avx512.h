@@ -1,5 +1,6 @@
 /* avx512.h: what the AVX-512 files show each other; contracts are in internal.h.
- * -DBC_SIMDE builds them on SIMDe's emulation of the intrinsics, to test them on a CPU without AVX-512. */
+ * -DBC_SIMDE builds them on SIMDe's emulation of the intrinsics, to test them on a CPU without
+ * AVX-512. */
 #ifndef BC_ISA_AVX512_H
 #define BC_ISA_AVX512_H
 
@@ -12,15 +13,17 @@
 #include <immintrin.h>
 #endif
 
-void bc_bgemm__avx512vpopcntdq(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a, const uint64_t *w,
-                               int32_t *pop, size_t ld);
-void bc_bgemm_tau__avx512vpopcntdq(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
-                                   const uint64_t *w, const int32_t *const *limit, uint8_t *out, size_t out_stride);
-void bc_fgemm__avx512(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a, const float *w, float *acc,
-                      size_t ld);
-void bc_wgemm__avx512(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a, const uint16_t *w, float *acc,
-                      size_t ld);
-void bc_igemm__avx512(size_t m, size_t panels, size_t taps, size_t cin, const int16_t *const *a, const uint16_t *w,
-                      int32_t *acc, size_t ld);
+void bc_bgemm__avx512vpopcntdq(size_t m, size_t panels, size_t taps, size_t cw,
+                               const uint64_t *const *a, const uint64_t *w, int32_t *pop,
+                               size_t ld);
+void bc_bgemm_tau__avx512vpopcntdq(size_t m, size_t panels, size_t taps, size_t cw,
+                                   const uint64_t *const *a, const uint64_t *w,
+                                   const int32_t *const *limit, uint8_t *out, size_t out_stride);
+void bc_fgemm__avx512(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
+                      const float *w, float *acc, size_t ld);
+void bc_wgemm__avx512(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
+                      const uint16_t *w, float *acc, size_t ld);
+void bc_igemm__avx512(size_t m, size_t panels, size_t taps, size_t cin, const int16_t *const *a,
+                      const uint16_t *w, int32_t *acc, size_t ld);
 
 #endif

@@ -1,25 +1,27 @@
 /* avx512_float.c: float products with float and with 1-bit weights. Needs AVX512F.
  *
- * Every output has one accumulator, and K is walked in order, so that the bits are those of scalar fmaf. A panel of 16 filters is
- * one vector. Tile: up to 14 pixels x 2 panels = 28 accumulators + 2 weights + broadcast of 32 registers; 2 FMA a cycle of
- * latency 4 need 8 chains, so fewer pixels take more panels. Weights of one bit become +-1 by a mask, once per tile and k. */
+ * Every output has one accumulator, and K is walked in order, so that the bits are those of scalar
+ * fmaf. A panel of 16 filters is one vector. Tile: up to 14 pixels x 2 panels = 28 accumulators + 2
+ * weights + broadcast of 32 registers; 2 FMA a cycle of latency 4 need 8 chains, so fewer pixels
+ * take more panels. Weights of one bit become +-1 by a mask, once per tile and k. */
 #include "avx512.h"
 
 BC_TARGET_BEGIN("avx512f,avx512bw,avx512vl")
 
 enum { MR = 14, NR = BC_PANEL_FLOAT, ACCS = 28 };
 
-static BC_INLINE __m512 weights_of(const bool one_bit, const void *w, size_t k)
-{
+static BC_INLINE __m512 weights_of(const bool one_bit, const void *w, size_t k) {
     if (one_bit)
-        return _mm512_mask_blend_ps(((const uint16_t *)w)[k], _mm512_set1_ps(1.0f), _mm512_set1_ps(-1.0f));
+        return _mm512_mask_blend_ps(((const uint16_t *)w)[k], _mm512_set1_ps(1.0f),
+                                    _mm512_set1_ps(-1.0f));
     return _mm512_load_ps((const float *)w + k * NR);
 }
 
-/* acc rows of `mr` pixels, `nr` panels; step: bytes from one panel of w to the next. fma(x, +-1, acc) = acc +- x. */
-static BC_INLINE void tile(const int mr, const int nr, const bool one_bit, size_t taps, size_t cin, const float *const *a,
-                           const uint8_t *w, size_t step, float *acc, size_t ld)
-{
+/* acc rows of `mr` pixels, `nr` panels; step: bytes from one panel of w to the next. fma(x, +-1,
+ * acc) = acc +- x. */
+static BC_INLINE void tile(const int mr, const int nr, const bool one_bit, size_t taps, size_t cin,
+                           const float *const *a, const uint8_t *w, size_t step, float *acc,
+                           size_t ld) {
     __m512 y[ACCS];
     BC_UNROLL
     for (int i = 0; i < mr * nr; i++)
@@ -51,16 +53,14 @@ static BC_INLINE void tile(const int mr, const int nr, const bool one_bit, size_
     }
 }
 
-#define TILE(mr, nr)                                                                                                           \
-    static void f##mr##x##nr(size_t taps, size_t cin, const float *const *a, const uint8_t *w, size_t step, float *acc,        \
-                             size_t ld)                                                                                        \
-    {                                                                                                                          \
-        tile(mr, nr, false, taps, cin, a, w, step, acc, ld);                                                                   \
-    }                                                                                                                          \
-    static void w##mr##x##nr(size_t taps, size_t cin, const float *const *a, const uint8_t *w, size_t step, float *acc,        \
-                             size_t ld)                                                                                        \
-    {                                                                                                                          \
-        tile(mr, nr, true, taps, cin, a, w, step, acc, ld);                                                                    \
+#define TILE(mr, nr)                                                                               \
+    static void f##mr##x##nr(size_t taps, size_t cin, const float *const *a, const uint8_t *w,     \
+                             size_t step, float *acc, size_t ld) {                                 \
+        tile(mr, nr, false, taps, cin, a, w, step, acc, ld);                                       \
+    }                                                                                              \
+    static void w##mr##x##nr(size_t taps, size_t cin, const float *const *a, const uint8_t *w,     \
+                             size_t step, float *acc, size_t ld) {                                 \
+        tile(mr, nr, true, taps, cin, a, w, step, acc, ld);                                        \
     }
 #define TILES(mr, nr) TILE(mr, nr) TILE(mr, 1)
 TILES(1, 8)
@@ -78,42 +78,42 @@ TILES(12, 2)
 TILES(13, 2)
 TILES(14, 2)
 
-typedef void (*tile_fn)(size_t, size_t, const float *const *, const uint8_t *, size_t, float *, size_t);
+typedef void (*tile_fn)(size_t, size_t, const float *const *, const uint8_t *, size_t, float *,
+                        size_t);
 typedef struct tile_row {
     size_t panels; /* of `wide` */
     tile_fn wide, one;
 } tile_row;
 #define ROW(kind, mr, nr) {nr, kind##mr##x##nr, kind##mr##x1}
-#define ROWS(kind)                                                                                                             \
-    {ROW(kind, 1, 8), ROW(kind, 2, 4),  ROW(kind, 3, 4),  ROW(kind, 4, 2),  ROW(kind, 5, 2),  ROW(kind, 6, 2), ROW(kind, 7, 2), \
-     ROW(kind, 8, 2), ROW(kind, 9, 2), ROW(kind, 10, 2), ROW(kind, 11, 2), ROW(kind, 12, 2), ROW(kind, 13, 2), ROW(kind, 14, 2)}
+#define ROWS(kind)                                                                                 \
+    {ROW(kind, 1, 8),  ROW(kind, 2, 4),  ROW(kind, 3, 4),  ROW(kind, 4, 2), ROW(kind, 5, 2),       \
+     ROW(kind, 6, 2),  ROW(kind, 7, 2),  ROW(kind, 8, 2),  ROW(kind, 9, 2), ROW(kind, 10, 2),      \
+     ROW(kind, 11, 2), ROW(kind, 12, 2), ROW(kind, 13, 2), ROW(kind, 14, 2)}
 static const tile_row f_tiles[MR] = ROWS(f), w_tiles[MR] = ROWS(w);
 
-static void run(const tile_row *tiles, size_t m, size_t panels, size_t taps, size_t cin, const float *const *a, const void *w,
-                size_t step, float *acc, size_t ld)
-{
-    const size_t cuts = (m + MR - 1) / MR; /* tiles of nearly equal height, 8 or more pixels if there are several */
+static void run(const tile_row *tiles, size_t m, size_t panels, size_t taps, size_t cin,
+                const float *const *a, const void *w, size_t step, float *acc, size_t ld) {
+    const size_t cuts =
+        (m + MR - 1) / MR; /* tiles of nearly equal height, 8 or more pixels if there are several */
     const size_t most = cuts > 1 ? 2 : tiles[m - 1].panels;
     for (size_t q = 0, n; q < panels; q += n) {
         n = panels - q < most ? 1 : most;
         for (size_t i = 0; i < cuts; i++) {
             const size_t p = m * i / cuts;
             const tile_row *row = &tiles[m * (i + 1) / cuts - p - 1];
-            (n > 1 ? row->wide : row->one)(taps, cin, a + p * taps, (const uint8_t *)w + q * step, step, acc + p * ld + q * NR,
-                                           ld);
+            (n > 1 ? row->wide : row->one)(taps, cin, a + p * taps, (const uint8_t *)w + q * step,
+                                           step, acc + p * ld + q * NR, ld);
         }
     }
 }
 
-void bc_fgemm__avx512(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a, const float *w, float *acc,
-                      size_t ld)
-{
+void bc_fgemm__avx512(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
+                      const float *w, float *acc, size_t ld) {
     run(f_tiles, m, panels, taps, cin, a, w, taps * cin * NR * sizeof *w, acc, ld);
 }
 
-void bc_wgemm__avx512(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a, const uint16_t *w, float *acc,
-                      size_t ld)
-{
+void bc_wgemm__avx512(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
+                      const uint16_t *w, float *acc, size_t ld) {
     run(w_tiles, m, panels, taps, cin, a, w, taps * cin * sizeof *w, acc, ld);
 }
 

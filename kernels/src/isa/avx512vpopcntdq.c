@@ -1,5 +1,5 @@
-/* avx512vpopcntdq.c: the row of the kernel table for AVX-512 with VPOPCNTDQ, its loops over rows, and its roofline.
- * Products are in avx512_bgemm.c (bits), avx512_float.c and avx512_igemm.c. */
+/* avx512vpopcntdq.c: the row of the kernel table for AVX-512 with VPOPCNTDQ, its loops over rows,
+ * and its roofline. Products are in avx512_bgemm.c (bits), avx512_float.c and avx512_igemm.c. */
 #include "avx512.h"
 
 BC_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512vl,avx512vpopcntdq")
@@ -9,8 +9,7 @@ BC_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512vl,avx512vpopcntdq")
 /* The roofline: 14 chains of what one step of a tile's inner loop does, without its loads. */
 enum { CHAINS = 14, STEPS = 24 };
 
-static uint64_t digest(__m512i y[CHAINS])
-{
+static uint64_t digest(__m512i y[CHAINS]) {
     uint64_t words[8];
     BC_UNROLL
     for (int i = 1; i < CHAINS; i++)
@@ -20,8 +19,7 @@ static uint64_t digest(__m512i y[CHAINS])
 }
 
 /* vpxorq, vpopcntq, vpsubq: 8 filters x 64 bits; or vpmaddwd, vpaddd: 16 filters x 2 values. */
-static BC_INLINE uint64_t integer_chains(const bool bits, uint64_t rounds, uint64_t seed)
-{
+static BC_INLINE uint64_t integer_chains(const bool bits, uint64_t rounds, uint64_t seed) {
     const __m512i v = _mm512_set1_epi64((long long)seed);
     __m512i x = _mm512_srli_epi64(v, 1), y[CHAINS];
     BC_UNROLL
@@ -39,9 +37,9 @@ static BC_INLINE uint64_t integer_chains(const bool bits, uint64_t rounds, uint6
     return digest(y);
 }
 
-/* vfmadd231ps: 16 filters. One-bit weights are expanded once for all pixels of a tile, so theirs is the same. */
-static uint64_t float_chains(uint64_t rounds)
-{
+/* vfmadd231ps: 16 filters. One-bit weights are expanded once for all pixels of a tile, so theirs is
+ * the same. */
+static uint64_t float_chains(uint64_t rounds) {
     const __m512 x = _mm512_set1_ps(0.5f), v = _mm512_set1_ps(0.25f);
     __m512 y[CHAINS];
     __m512i z[CHAINS];
@@ -61,13 +59,18 @@ static uint64_t float_chains(uint64_t rounds)
     return digest(z);
 }
 
-static uint64_t peak(bc_peak kind, uint64_t rounds, uint64_t *sink)
-{
+static uint64_t peak(bc_peak kind, uint64_t rounds, uint64_t *sink) {
     switch (kind) {
-    case BC_PEAK_BINARY: *sink = integer_chains(true, rounds, *sink); return rounds * STEPS * CHAINS * 512;
-    case BC_PEAK_U8: *sink = integer_chains(false, rounds, *sink); return rounds * STEPS * CHAINS * 32;
+    case BC_PEAK_BINARY:
+        *sink = integer_chains(true, rounds, *sink);
+        return rounds * STEPS * CHAINS * 512;
+    case BC_PEAK_U8:
+        *sink = integer_chains(false, rounds, *sink);
+        return rounds * STEPS * CHAINS * 32;
     case BC_PEAK_F32:
-    case BC_PEAK_WEIGHT: *sink = float_chains(rounds); return rounds * STEPS * CHAINS * 16;
+    case BC_PEAK_WEIGHT:
+        *sink = float_chains(rounds);
+        return rounds * STEPS * CHAINS * 16;
     }
     return 0;
 }
@@ -76,7 +79,8 @@ BC_TARGET_END
 
 const bc_kernels bc_kernels_avx512vpopcntdq = {
     .name = "avx512vpopcntdq",
-    .cpu_needs = BC_CPU_AVX2 | BC_CPU_FMA | BC_CPU_AVX512F | BC_CPU_AVX512BW | BC_CPU_AVX512VL | BC_CPU_AVX512VPOPCNTDQ,
+    .cpu_needs = BC_CPU_AVX2 | BC_CPU_FMA | BC_CPU_AVX512F | BC_CPU_AVX512BW | BC_CPU_AVX512VL |
+                 BC_CPU_AVX512VPOPCNTDQ,
     .mr_binary = 7,
     .mr_float = 14,
     .bgemm = bc_bgemm__avx512vpopcntdq,

@@ -1,4 +1,5 @@
-/* gather.h: 16-bit activations of a few pixels laid side by side, for kernels that take two k at once. */
+/* gather.h: 16-bit activations of a few pixels laid side by side, for kernels that take two k at
+ * once. */
 #ifndef BC_ISA_GATHER_H
 #define BC_ISA_GATHER_H
 
@@ -6,10 +7,10 @@
 
 #include <string.h>
 
-/* Row r of `to` (`stride` apart) gets values [k0, k0 + n) of pixel r's K = taps * cin, and a zero after an odd n. */
-static inline void bc_gather16(int16_t *to, size_t stride, size_t m, size_t taps, size_t cin, const int16_t *const *a, size_t k0,
-                               size_t n)
-{
+/* Row r of `to` (`stride` apart) gets values [k0, k0 + n) of pixel r's K = taps * cin, and a zero
+ * after an odd n. */
+static inline void bc_gather16(int16_t *to, size_t stride, size_t m, size_t taps, size_t cin,
+                               const int16_t *const *a, size_t k0, size_t n) {
     for (size_t r = 0; r < m; r++, to += stride) {
         size_t t = k0 / cin, i = k0 % cin;
         for (size_t k = 0, count; k < n; k += count, t++, i = 0) {

@@ -1,15 +1,17 @@
-/* rows.h: the kernels over rows of channels, as plain loops that compilers vectorise well. An instruction set's file raises its
- * target and includes this file inside, so that each gets its own code; contracts are in internal.h.
+/* rows.h: the kernels over rows of channels, as plain loops that compilers vectorise well. An
+ * instruction set's file raises its target and includes this file inside, so that each gets its own
+ * code; contracts are in internal.h.
  *
- * Before that it defines BC_LESS_ZERO8(const float *) and BC_LESS8(const int32_t *, const int32_t *): bit j of the result tells
- * y[j] < 0, acc[j] < tau[j], for j < 8. No comparison chooses between products here: a product is computed first, always, because
+ * Before that it defines two functions of pointers to 8 values: bit j of BC_LESS_ZERO8(y) tells
+ * y[j] < 0 (float), bit j of BC_LESS8(acc, tau) tells acc[j] < tau[j] (int32).
+ * No comparison chooses between products here: a product is computed first, always, because
  * compilers may not make it unconditional themselves. */
 
 #include <math.h>
 #include <string.h>
 
-static void pop_to_f32(size_t m, size_t c, const int32_t *pop, size_t ld, const int32_t *const *base, float *y)
-{
+static void pop_to_f32(size_t m, size_t c, const int32_t *pop, size_t ld,
+                       const int32_t *const *base, float *y) {
     for (size_t p = 0; p < m; p++) {
         const int32_t *restrict from = pop + p * ld, *restrict b = base[p];
         float *restrict to = y + p * ld;
@@ -18,8 +20,7 @@ static void pop_to_f32(size_t m, size_t c, const int32_t *pop, size_t ld, const 
     }
 }
 
-static void i32_to_f32(size_t m, size_t c, const int32_t *acc, size_t ld, float *y)
-{
+static void i32_to_f32(size_t m, size_t c, const int32_t *acc, size_t ld, float *y) {
     for (size_t p = 0; p < m; p++) {
         const int32_t *restrict from = acc + p * ld;
         float *restrict to = y + p * ld;
@@ -28,8 +29,8 @@ static void i32_to_f32(size_t m, size_t c, const int32_t *acc, size_t ld, float 
     }
 }
 
-static void i32_to_bits(size_t m, size_t c, const int32_t *acc, size_t ld, const int32_t *tau, uint8_t *out, size_t out_stride)
-{
+static void i32_to_bits(size_t m, size_t c, const int32_t *acc, size_t ld, const int32_t *tau,
+                        uint8_t *out, size_t out_stride) {
     for (size_t p = 0; p < m; p++, acc += ld, out += out_stride) {
         size_t i = 0;
         for (; i + 8 <= c; i += 8)
@@ -43,25 +44,23 @@ static void i32_to_bits(size_t m, size_t c, const int32_t *acc, size_t ld, const
     }
 }
 
-static void affine(size_t m, size_t c, float *y, size_t ld, const float *scale, const float *bias)
-{
+static void affine(size_t m, size_t c, float *y, size_t ld, const float *scale, const float *bias) {
     for (size_t p = 0; p < m; p++) {
         float *restrict to = y + p * ld;
         const float *restrict s = scale, *restrict b = bias;
         for (size_t i = 0; i < c; i++)
-            to[i] = to[i] * s[i] + b[i]; /* two roundings: the library is built with -ffp-contract=off */
+            to[i] = to[i] * s[i] +
+                    b[i]; /* two roundings: the library is built with -ffp-contract=off */
     }
 }
 
-static void relu(size_t m, size_t c, float *y, size_t ld)
-{
+static void relu(size_t m, size_t c, float *y, size_t ld) {
     for (size_t p = 0; p < m; p++)
         for (size_t i = 0; i < c; i++)
             y[p * ld + i] = y[p * ld + i] > 0 ? y[p * ld + i] : 0;
 }
 
-static void hardtanh(size_t m, size_t c, float *y, size_t ld)
-{
+static void hardtanh(size_t m, size_t c, float *y, size_t ld) {
     for (size_t p = 0; p < m; p++)
         for (size_t i = 0; i < c; i++) {
             float t = y[p * ld + i] > -1 ? y[p * ld + i] : -1;
@@ -69,8 +68,7 @@ static void hardtanh(size_t m, size_t c, float *y, size_t ld)
         }
 }
 
-static void prelu(size_t m, size_t c, float *y, size_t ld, const float *slope)
-{
+static void prelu(size_t m, size_t c, float *y, size_t ld, const float *slope) {
     for (size_t p = 0; p < m; p++) {
         float *restrict to = y + p * ld;
         const float *restrict s = slope;
@@ -81,8 +79,7 @@ static void prelu(size_t m, size_t c, float *y, size_t ld, const float *slope)
     }
 }
 
-static void add(size_t m, size_t c, float *y, size_t ld, const float *x, size_t ldx)
-{
+static void add(size_t m, size_t c, float *y, size_t ld, const float *x, size_t ldx) {
     for (size_t p = 0; p < m; p++) {
         float *restrict to = y + p * ld;
         const float *restrict from = x + p * ldx;
@@ -91,8 +88,7 @@ static void add(size_t m, size_t c, float *y, size_t ld, const float *x, size_t 
     }
 }
 
-static void mul_map(size_t m, size_t c, float *y, size_t ld, const float *map)
-{
+static void mul_map(size_t m, size_t c, float *y, size_t ld, const float *map) {
     for (size_t p = 0; p < m; p++) {
         const float by = map[p];
         for (size_t i = 0; i < c; i++)
@@ -100,8 +96,8 @@ static void mul_map(size_t m, size_t c, float *y, size_t ld, const float *map)
     }
 }
 
-static void sign_bits(size_t m, size_t c, const float *y, size_t ld, uint8_t *out, size_t out_stride)
-{
+static void sign_bits(size_t m, size_t c, const float *y, size_t ld, uint8_t *out,
+                      size_t out_stride) {
     for (size_t p = 0; p < m; p++, y += ld, out += out_stride) {
         size_t i = 0;
         for (; i + 8 <= c; i += 8)
@@ -118,8 +114,8 @@ static void sign_bits(size_t m, size_t c, const float *y, size_t ld, uint8_t *ou
 /* Channels in chunks that stay in registers over all taps. */
 enum { CHUNK = 32 };
 
-static void fdepthwise(size_t m, size_t c, size_t taps, const float *const *a, const float *w, float *y, size_t ld)
-{
+static void fdepthwise(size_t m, size_t c, size_t taps, const float *const *a, const float *w,
+                       float *y, size_t ld) {
     for (size_t p = 0; p < m; p++)
         for (size_t i0 = 0; i0 < c; i0 += CHUNK) {
             const size_t n = bc_min(CHUNK, c - i0);
@@ -137,8 +133,7 @@ static void fdepthwise(size_t m, size_t c, size_t taps, const float *const *a, c
         }
 }
 
-static void max_pool(size_t m, size_t c, size_t taps, const float *const *a, float *y, size_t ld)
-{
+static void max_pool(size_t m, size_t c, size_t taps, const float *const *a, float *y, size_t ld) {
     for (size_t p = 0; p < m; p++) {
         float *restrict to = y + p * ld;
         memcpy(to, a[p * taps], c * sizeof *to);
@@ -150,8 +145,8 @@ static void max_pool(size_t m, size_t c, size_t taps, const float *const *a, flo
     }
 }
 
-static void avg_pool(size_t m, size_t c, size_t taps, const float *const *a, const float *divisor, float *y, size_t ld)
-{
+static void avg_pool(size_t m, size_t c, size_t taps, const float *const *a, const float *divisor,
+                     float *y, size_t ld) {
     for (size_t p = 0; p < m; p++) {
         float *restrict to = y + p * ld;
         for (size_t i = 0; i < c; i++)
@@ -167,8 +162,8 @@ static void avg_pool(size_t m, size_t c, size_t taps, const float *const *a, con
     }
 }
 
-static void bit_pool(size_t m, size_t cw, size_t taps, const uint64_t *const *a, const uint64_t *or_mask, uint64_t *y)
-{
+static void bit_pool(size_t m, size_t cw, size_t taps, const uint64_t *const *a,
+                     const uint64_t *or_mask, uint64_t *y) {
     for (size_t p = 0; p < m; p++)
         for (size_t i = 0; i < cw; i++) {
             uint64_t all = a[p * taps][i], any = all;
@@ -180,8 +175,7 @@ static void bit_pool(size_t m, size_t cw, size_t taps, const uint64_t *const *a,
         }
 }
 
-static void abs_mean(size_t m, size_t c, const float *x, size_t ld, float inv, float *y)
-{
+static void abs_mean(size_t m, size_t c, const float *x, size_t ld, float inv, float *y) {
     for (size_t p = 0; p < m; p++) {
         const float *row = x + p * ld;
         float lane[16] = {0};

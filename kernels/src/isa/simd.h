@@ -4,7 +4,8 @@
 
 #if defined(__GNUC__)
 #define BC_INLINE inline __attribute__((always_inline))
-/* Nothing happens, but the compiler may not reorder sums through it: reassociated accumulators spill. */
+/* Nothing happens, but the compiler may not reorder sums through it: reassociated accumulators
+ * spill. */
 #define BC_KEEP_X(vector) __asm__("" : "+x"(vector))
 #define BC_KEEP_V(vector) __asm__("" : "+v"(vector))
 #else
@@ -13,7 +14,8 @@
 #define BC_KEEP_V(vector) (void)0
 #endif
 
-/* BC_UNROLL: before a loop of constant count over registers; BC_UNROLL_4: before any loop whose body is tiny. */
+/* BC_UNROLL: before a loop of constant count over registers; BC_UNROLL_4: before any loop whose
+ * body is tiny. */
 #if defined(__clang__)
 #define BC_UNROLL _Pragma("clang loop unroll(full)")
 #define BC_UNROLL_4 _Pragma("clang loop unroll_count(4)")
