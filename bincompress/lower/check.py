@@ -73,8 +73,11 @@ def _program_faults(program: Program) -> Iterator[str]:
         if not 0 <= index < len(values):
             yield f"{role} is value {index} of {len(values)}"
     norm, channels = program.normalize, values[program.input].shape[0]
-    if norm is not None and (len(norm.mean) != channels or len(norm.std) != channels or min(norm.std) <= 0):
-        yield f"normalize: expected {channels} means and {channels} positive stds, one per input channel"
+    if norm is not None:
+        numbers = (*norm.mean, *norm.std)
+        sizes_fit = len(norm.mean) == channels == len(norm.std)
+        if not sizes_fit or not np.isfinite(numbers).all() or min(norm.std) <= 0:
+            yield f"normalize: expected {channels} finite means and {channels} positive stds, one per input channel"
     ready = {program.input}
     for node in program.nodes:
         for fault in _node_faults(program, node, ready):
@@ -204,7 +207,7 @@ def _step_fault(program: Program, node: Node, step: Step, shape: Shape, kind: st
         if array.shape != (shape[0],) or array.dtype != dtype or not np.isfinite(array).all():
             return f"{name} must be {shape[0]} finite {np.dtype(dtype).name} values"
     if step.op not in (*_READS, *_WRITES):
-        return ""
+        return "" if step.value == -1 else f"has value {step.value}, but uses none"
     value = program.values[step.value]
     as_bits = step.op in ("sign", "threshold") or kind == "bits"
     expected: Shape = (1, shape[1], shape[2]) if step.op == "mul_map" else shape

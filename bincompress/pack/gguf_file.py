@@ -71,10 +71,18 @@ class Cursor:
         """A length and that many bytes of UTF-8."""
         at = self.at
         raw = bytes(self.take(self.scalar("Q", f"the length of {what}"), what))
+        if 0 in raw:
+            raise PackError(f"byte {at}: {what} holds a zero byte")
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError as error:
             raise PackError(f"byte {at}: {what} is not UTF-8") from error
+
+    def padding(self, size: int) -> None:
+        """Skip `size` bytes, which must be 0."""
+        at = self.at
+        if any(self.take(size, "padding")):
+            raise PackError(f"byte {at}: padding before the tensor data is not 0")
 
 
 def parse_gguf(data: bytes | memoryview) -> GgufFile:
@@ -100,7 +108,7 @@ def parse_gguf(data: bytes | memoryview) -> GgufFile:
     alignment = _alignment(keys)
     infos = [_tensor_info(cursor) for _ in range(tensor_count)]
     start = -(-cursor.at // alignment) * alignment
-    cursor.take(min(start - cursor.at, len(cursor.data) - cursor.at), "padding")
+    cursor.padding(start - cursor.at)
     section = cursor.data[cursor.at :]
     tensors, offsets, end = {}, {}, 0
     for name, shape, kind, offset, at in infos:
@@ -114,6 +122,8 @@ def parse_gguf(data: bytes | memoryview) -> GgufFile:
         tensors[name] = np.frombuffer(section[offset : offset + size], kind).reshape(shape)
         offsets[name] = start + offset
         end = offset + -(-size // alignment) * alignment
+        if any(section[offset + size : end]):
+            raise PackError(f"byte {start + offset + size}: padding behind tensor {name} is not 0")
     if len(section) != end:
         raise PackError(f"byte {start}: {len(section)} bytes of tensor data, expected {end}")
     return GgufFile(keys, tensors, offsets, section)

@@ -48,6 +48,9 @@ def read_packed_bytes(data: bytes) -> tuple[Program, MetaOut]:
         raise PackError(
             f"general.architecture is {architecture!r}, expected {layout.ARCHITECTURE!r}: another kind of model"
         )
+    alignment = keys.get("general.alignment", "u32")
+    if alignment != layout.ALIGNMENT:
+        raise PackError(f"general.alignment is {alignment}, expected {layout.ALIGNMENT}")
     version = keys.get(_PREFIX + "format_version", "u32")
     if version != layout.FORMAT_VERSION:
         raise PackError(
@@ -83,8 +86,8 @@ class _Keys:
             raise PackError(f"byte {entry.offset}: key {name} is {entry.kind or 'of unknown type'}, expected {kind}")
         return entry.value
 
-    def optional(self, name: str, kind: str) -> Any:
-        return self.get(name, kind) if name in self.entries else None
+    def has(self, name: str) -> bool:
+        return name in self.entries
 
     def array(self, name: str, kind: str, count: int) -> list[Any]:
         found: list[Any] = self.get(name, f"array {kind}")
@@ -101,9 +104,9 @@ def _program(file: GgufFile, keys: _Keys) -> Program:
         Value(name, cast(DType, dtype), (sizes[3 * i], sizes[3 * i + 1], sizes[3 * i + 2]))
         for i, (name, dtype) in enumerate(zip(names, dtypes, strict=True))
     )
-    mean = keys.optional(_PREFIX + "normalize.mean", "array f32")
     normalize = None
-    if mean is not None:
+    if keys.has(_PREFIX + "normalize.mean") or keys.has(_PREFIX + "normalize.std"):
+        mean = keys.get(_PREFIX + "normalize.mean", "array f32")
         normalize = Normalize(tuple(mean), tuple(keys.array(_PREFIX + "normalize.std", "f32", len(mean))))
     count = keys.get(_PREFIX + "node_count", "u32")
     if count > len(file.keys):

@@ -62,15 +62,13 @@ def test_round_trip_of_random_programs(seed: int) -> None:
 
 @pytest.mark.parametrize("op", ["binary_conv2d", "weight_conv2d", "u8_dense"])
 @pytest.mark.parametrize("shape", [(16, 3, 3, 64), (48, 1, 2, 128), (9, 3, 3, 5), (8, 1, 1, 64), (32, 5, 5, 3)])
-@pytest.mark.parametrize("groups", [1, 2])
-def test_weight_layouts(op: str, shape: tuple[int, int, int, int], groups: int) -> None:
-    if shape[0] % groups:
-        pytest.skip("groups do not divide the filters")
+def test_weight_layouts(op: str, shape: tuple[int, int, int, int]) -> None:
     weight = np.where(np.random.default_rng(0).random(shape) < 0.5, -1, 1).astype(np.int8)
-    for layout in {"rows", choose_layout(op, shape, groups)}:
-        data = pack_weight(weight, layout, groups)
-        assert len(data) == packed_size(shape)
-        np.testing.assert_array_equal(unpack_weight(data, layout, shape, groups), weight)
+    for groups in (1, 2) if shape[0] % 2 == 0 else (1,):
+        for layout in {"rows", choose_layout(op, shape, groups)}:
+            data = pack_weight(weight, layout, groups)
+            assert len(data) == packed_size(shape)
+            np.testing.assert_array_equal(unpack_weight(data, layout, shape, groups), weight)
 
 
 def test_panels_are_what_the_format_says() -> None:

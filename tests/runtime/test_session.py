@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bincompress.errors import NativeError, UsageError
-from bincompress.pack import write_packed
+from bincompress.errors import NativeError, PackError, UsageError
+from bincompress.pack import packed_bytes, read_packed, write_packed
 from bincompress.runtime import native
 from bincompress.runtime.session import load
 from tests.programs import CASES, build
@@ -99,6 +99,34 @@ def test_bad_files_are_refused(packed: Path, tmp_path: Path) -> None:
     with pytest.raises(NativeError) as caught:
         load(tmp_path / "missing.gguf")
     assert caught.value.status == "BC_ERR_IO"
+
+
+def test_what_the_library_refuses_the_python_reader_refuses_too(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "m.gguf"
+    verdicts = {True: 0, False: 0}
+    for name in (
+        "binary_conv2d-steps9",
+        "max_pool-c5-k2x2s22-bits-or",
+        "u8_conv2d-offset100-t",
+        "subsample_pad-c5-3-0",
+    ):
+        data = packed_bytes(build(CASES[name])[0], {"recipe": "x", "classes": ["a", "b"]})
+        for _ in range(250):
+            damaged = bytearray(data)
+            position = int(rng.integers(len(data)))
+            damaged[position] = int(rng.integers(256))
+            if rng.random() < 0.2:
+                del damaged[position:]
+            path.write_bytes(damaged)
+            try:
+                read_packed(path)
+            except PackError:
+                verdicts[False] += 1  # it may be the stricter one: text must be UTF-8
+            else:
+                verdicts[True] += 1
+                load(path)
+    assert min(verdicts.values()) > 10
 
 
 def test_sessions_outlive_what_made_them(packed: Path) -> None:
