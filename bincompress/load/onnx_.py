@@ -1,7 +1,8 @@
-"""ONNX files: walks the graph once, in order, and builds leaves; `onnx_ops.py` has one function per operation.
+"""ONNX files: one walk over the nodes, in order, that builds layers.
 
-Every node is also run on an example as the walk goes, so shapes are known, and what exporters write around a flattening
-(Shape, Gather, Concat, ...) is a constant by the time it is read.
+`onnx_ops.py` and `onnx_shapes.py` have one function per operation. Every node is also run on an example as the
+walk goes, so shapes are known, and what exporters write around a flattening (Shape, Gather, Concat, ...) is a constant
+by the time it is read.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from bincompress.graph import unique_path
 from bincompress.load import onnx_constants as fold
 from bincompress.load.importer import Imported, Request
 from bincompress.load.onnx_names import containers
-from bincompress.load.onnx_ops import OPS, Op, known
+from bincompress.load.onnx_node import Op
+from bincompress.load.onnx_ops import OPS
+from bincompress.load.onnx_shapes import SHAPE_OPS
 from bincompress.user_code import describe
 
+_RULES = OPS | SHAPE_OPS
 _FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
 _LARGEST_FIXED_BATCH = 64  # a larger one is run with two samples
 
@@ -77,14 +81,14 @@ class Walk:
         op = Op(node, self)
         try:
             if op.domain not in ("", "ai.onnx"):
-                raise UnsupportedOpError(f"it is of the custom domain {op.domain}; known are {known()}")
+                raise UnsupportedOpError(f"it is of the custom domain {op.domain}; known are {_known()}")
             self._check_inputs(op)
             if fold.possible(self, op):
                 fold.run(self, op)
-            elif op.kind in OPS:
-                OPS[op.kind](self, op)
+            elif op.kind in _RULES:
+                _RULES[op.kind](self, op)
             else:
-                raise UnsupportedOpError(f"known are {known()}")
+                raise UnsupportedOpError(f"known are {_known()}")
         except UnsupportedOpError as error:
             raise UnsupportedOpError(f"{op.where}: operation {op.kind} is not supported: {error}") from error
         except ModelLoadError as error:
@@ -136,6 +140,11 @@ class Walk:
             raise ModelLoadError(f"its output {output!r} is made by no node")
         self.graph.output(self.nodes[output])
         return fx.GraphModule(self.root, self.graph)
+
+
+def _known() -> str:
+    """Names of the operations that can be imported."""
+    return ", ".join(sorted(_RULES))
 
 
 def _read(path: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:

@@ -14,7 +14,7 @@ from bincompress.errors import UnsupportedOpError
 
 if TYPE_CHECKING:
     from bincompress.load.onnx_ import Walk
-    from bincompress.load.onnx_ops import Op
+    from bincompress.load.onnx_node import Op
 
 Array = npt.NDArray[Any]
 

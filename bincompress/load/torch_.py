@@ -49,7 +49,8 @@ def import_torchscript(request: Request) -> Imported:
     """A TorchScript archive: with trust, its weights for the factory's network."""
     _require_trust(request, "torchscript")
     try:
-        state = torch.jit.load(str(request.path), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+        with _quiet("torch.jit"):
+            state = torch.jit.load(str(request.path), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
     except Exception as error:  # torch raises many kinds on damaged archives
         raise ModelLoadError(f"is no intact TorchScript archive: {describe(error)}") from error
     return _into_factory(request, state)
@@ -70,11 +71,13 @@ def import_exported(request: Request) -> Imported:
 
 @contextmanager
 def _quiet(logger: str) -> Iterator[None]:
-    """Keep torch's own account of a failure off the terminal: ours is one line."""
+    """Keep torch's warnings and its own account of a failure off the terminal: ours is one line."""
     log = logging.getLogger(logger)
     disabled, log.disabled = log.disabled, True
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         log.disabled = disabled
 
@@ -95,8 +98,7 @@ def _require_trust(request: Request, kind: str) -> None:
 
 def _read_restricted(path: Path) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols, once more than the error says
+        with _quiet("torch.serialization"):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error) or blocked_globals(path):
