@@ -163,17 +163,20 @@ def _from_pickle(batch: dict[bytes, Any], where: str, label_keys: tuple[bytes, .
     labels = next((batch[key] for key in label_keys if key in batch), None)
     if images is None or images.shape[1:] != (_PIXELS,):
         raise DataError(f"{where}: has no uint8 array (N, {_PIXELS}) under 'data'; is it a batch of this dataset?")
-    fits = isinstance(labels, list) and len(labels) == len(images)
-    if not fits or not all(isinstance(label, int) and 0 <= label < 256 for label in labels):
+    if not isinstance(labels, list) or len(labels) != len(images) or not all(map(_is_label, labels)):
         raise DataError(f"{where}: has no list of {len(images)} labels under {label_keys[0].decode()!r}")
     return images.reshape(-1, 3, 32, 32), np.array(labels, np.int64)
 
 
+def _is_label(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value < 256
+
+
 def _fine_names(store: Store) -> tuple[str, ...]:
-    try:
-        data, where = store.read("meta", "fine_label_names.txt")
-    except DataError:
-        return tuple(str(i) for i in range(100))  # the names are a convenience; the binary set may lack them
+    found = store.read_if_there("meta", "fine_label_names.txt")
+    if found is None:
+        return tuple(str(i) for i in range(100))
+    data, where = found
     if data[:1] != b"\x80":
         return tuple(data.decode("utf-8", "replace").split())
     names = unpickle(data, where).get(b"fine_label_names")

@@ -44,6 +44,13 @@ class Store:
 
         Raises: DataError if none is, or if it is damaged.
         """
+        found = self.read_if_there(*names)
+        if found is None:
+            raise DataError(f"{self.root}: no {' or '.join(names)} there (nor .gz, .xz); point at the official files")
+        return found
+
+    def read_if_there(self, *names: str) -> tuple[bytes, str] | None:
+        """As `read`, but None if there is no such file."""
         path = self.find(*names)
         if path is not None:
             return read_bytes(path), str(path)
@@ -52,7 +59,7 @@ class Store:
                 data = _from_archive(archive, names)
                 if data is not None:
                     return data, str(archive)
-        raise DataError(f"{self.root}: no {' or '.join(names)} there (nor .gz, .xz); point at the official files")
+        return None
 
 
 def read_bytes(path: Path) -> bytes:

@@ -121,6 +121,14 @@ def test_cifar100_has_fine_labels_and_their_names(tmp_path: Path) -> None:
     assert split.classes[99] == "class 99"
 
 
+def test_cifar100_with_a_damaged_list_of_names(tmp_path: Path) -> None:
+    (tmp_path / "test").write_bytes(cifar_pickle(cifar_rows(1), [99], "fine_labels"))
+    for data in (pickle.dumps({}, protocol=2), b"\x80\x02"):
+        (tmp_path / "meta").write_bytes(data)
+        with pytest.raises(DataError, match="meta"):
+            open_data(f"cifar100:{tmp_path}")
+
+
 def test_cifar100_binary(tmp_path: Path) -> None:
     record = bytes((7, 42)) + bytes(3072)
     (tmp_path / "test.bin").write_bytes(record)
