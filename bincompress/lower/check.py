@@ -24,6 +24,7 @@ from bincompress.program import (
 
 Shape = tuple[int, int, int]
 EXACT_LIMIT = 1 << 24  # integers below it are float32 exactly
+MAX_STEPS = 64
 MATRIX_OPS = (*FLOAT_OPS, *WEIGHT_OPS, *BINARY_OPS, *U8_OPS)
 _READS, _WRITES = ("add", "mul_map"), ("store", "sign", "threshold")
 
@@ -78,6 +79,8 @@ def _program_faults(program: Program) -> Iterator[str]:
         sizes_fit = len(norm.mean) == channels == len(norm.std)
         if not sizes_fit or not np.isfinite(numbers).all() or min(norm.std) <= 0:
             yield f"normalize: expected {channels} finite means and {channels} positive stds, one per input channel"
+    if not program.nodes:
+        yield "there is nothing to compute"
     ready = {program.input}
     for node in program.nodes:
         for fault in _node_faults(program, node, ready):
@@ -172,7 +175,7 @@ def _weight_faults(node: Node, main: Value) -> Iterator[str]:
     if node.op in U8_OPS:
         offset = int(node.attrs["offset"])
         largest = max(abs(offset), abs(510 - offset))
-        if not -32768 + 510 <= offset <= 32767:
+        if not -32767 + 510 <= offset <= 32767:
             yield f"offset {offset} leaves 16 bits"
     if node.k_bits * largest >= EXACT_LIMIT:
         yield f"sums of {node.k_bits} terms may pass {EXACT_LIMIT} and would not be exact in float32"
@@ -181,6 +184,8 @@ def _weight_faults(node: Node, main: Value) -> Iterator[str]:
 def _step_faults(program: Program, node: Node, shape: Shape, kind: str) -> Iterator[str]:
     if not node.steps or node.steps[-1].op not in _WRITES:
         yield "the last step must write a value"
+    if len(node.steps) > MAX_STEPS:
+        yield f"{len(node.steps)} steps are more than {MAX_STEPS}"
     reads = tuple(s.value for s in node.steps if s.op in _READS)
     writes = tuple(s.value for s in node.steps if s.op in _WRITES)
     if node.inputs[1:] != reads or node.outputs != writes:

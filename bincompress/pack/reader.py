@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from pathlib import Path
@@ -65,9 +66,12 @@ def read_packed_bytes(data: bytes) -> tuple[Program, MetaOut]:
         raise PackError(str(error)) from error
     except _UNFIT as error:
         raise PackError(f"the graph does not hold together ({type(error).__name__}: {error})") from error
-    unused = sorted(set(file.tensors) - keys.tensors_used)
-    if unused:
-        raise PackError(f"tensor {unused[0]} belongs to no node")
+    strange = sorted(set(file.tensors) - keys.tensors_used)
+    if strange:
+        raise PackError(f"tensor {strange[0]} belongs to no node")
+    for name, entry in file.keys.items():
+        if name.startswith((_PREFIX + "node.", _PREFIX + "values.")) and name not in keys.used:
+            raise PackError(f"byte {entry.offset}: key {name} is unknown, and might change the meaning of the others")
     return program, _meta(file.keys)
 
 
@@ -76,6 +80,7 @@ class _Keys:
 
     def __init__(self, entries: dict[str, Entry]) -> None:
         self.entries = entries
+        self.used: set[str] = set()
         self.tensors_used: set[str] = set()
 
     def get(self, name: str, kind: str) -> Any:
@@ -84,6 +89,7 @@ class _Keys:
             raise PackError(f"key {name} is missing")
         if entry.kind != kind:
             raise PackError(f"byte {entry.offset}: key {name} is {entry.kind or 'of unknown type'}, expected {kind}")
+        self.used.add(name)
         return entry.value
 
     def has(self, name: str) -> bool:
@@ -172,15 +178,16 @@ def _weight(file: GgufFile, keys: _Keys, index: int, op: str, groups: int) -> Ar
 
 
 def _tensor(file: GgufFile, keys: _Keys, name: str, shape: tuple[int, ...] | None, dtype: str) -> Array:
+    """The tensor as `shape`, or as one axis; how the file splits its elements into axes has no meaning."""
     found = file.tensors.get(name)
     if found is None:
         raise PackError(f"tensor {name} is missing")
-    if found.dtype != np.dtype(dtype) or (shape is not None and found.shape != shape):
-        raise PackError(
-            f"byte {file.offsets[name]}: tensor {name} is {found.dtype} {found.shape}, expected {dtype} {shape}"
-        )
+    wanted = math.prod(shape) if shape else found.size
+    if found.dtype != np.dtype(dtype) or found.size != wanted:
+        here = f"{found.size} {found.dtype}"
+        raise PackError(f"byte {file.offsets[name]}: tensor {name} holds {here}, expected {wanted} {dtype}")
     keys.tensors_used.add(name)
-    return found
+    return found.reshape(shape or -1)
 
 
 def _meta(entries: dict[str, Entry]) -> MetaOut:

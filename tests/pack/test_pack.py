@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from bincompress.errors import PackError
 from bincompress.lower.check import check_program
 from bincompress.pack import packed_bytes, read_packed, read_packed_bytes, write_packed
+from bincompress.pack.gguf_file import parse_gguf
 from bincompress.pack.layout import choose_layout, pack_weight, packed_size, unpack_weight
 from bincompress.program import Program
 from tests.programs import CASES, Case, build, random_case
@@ -165,3 +166,20 @@ def test_damaged_weights_fail_the_checksum(tmp_path: Path) -> None:
 def test_trailing_bytes_are_refused() -> None:
     with pytest.raises(PackError, match="tensor data"):
         read_packed_bytes(DATA + bytes(64))
+
+
+def test_keys_that_might_mean_something_are_refused() -> None:
+    count = DATA.index(b"bincompress.node.0.op") - 8  # put one more key in front of this one
+    name = b"bincompress.node.0.twist"
+    key = struct.pack("<Q", len(name)) + name + struct.pack("<II", 4, 1)
+    more = DATA[:16] + struct.pack("<Q", struct.unpack("<Q", DATA[16:24])[0] + 1) + DATA[24:count] + key + DATA[count:]
+    start = len(DATA) - len(data_section())
+    padded = more[: start + len(key)].rstrip(b"\0")
+    padded += bytes(-len(padded) % 64)
+    with pytest.raises(PackError, match=r"node\.0\.twist is unknown"):
+        read_packed_bytes(padded + data_section())
+
+
+def data_section() -> memoryview:
+    """The tensor data of DATA."""
+    return parse_gguf(DATA).data
