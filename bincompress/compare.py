@@ -44,12 +44,12 @@ class Difference:
 
 
 class Recorder(fx.Interpreter):
-    """Runs a deploy graph and keeps what every node gave, as arrays; `output` is the network's (N, features)."""
+    """Runs a deploy graph and keeps what every node gave, as arrays; `logits` is what the network gave, (N, features)."""
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
         self.kept: dict[str, Array] = {}
-        self.output: Array = np.empty((0, 0), np.float32)
+        self.logits: Array = np.empty((0, 0), np.float32)
         self.sources = {n.name: n.all_input_nodes[0].name for n in graph.graph.nodes if n.op == "call_module"}
 
     def run_node(self, n: fx.Node) -> Any:
@@ -66,7 +66,7 @@ def record(graph: fx.GraphModule, x: Array) -> Recorder:
     """
     recorder = Recorder(graph)
     with torch.no_grad():
-        recorder.output = recorder.run(torch.from_numpy(x)).flatten(1).numpy()
+        recorder.logits = recorder.run(torch.from_numpy(x)).flatten(1).numpy()
     for name, value in recorder.kept.items():
         if not np.isfinite(value).all():
             raise ParityError(f"{name}: the trained network itself gives NaN or infinity here; nothing to compare with")

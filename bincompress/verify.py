@@ -61,7 +61,7 @@ def verify(
             for name, found in compare(program, recorder, pixels, executor(program, session, len(part))).items():
                 layers.setdefault(name, Difference()).add(found)
             ours.append(session(part))
-            theirs.append(recorder.output)
+            theirs.append(recorder.logits)
             before.append(_logits(trained, x))
         used = session.isa
     total = Difference()
