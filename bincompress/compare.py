@@ -44,7 +44,7 @@ class Difference:
 
 
 class Recorder(fx.Interpreter):
-    """Runs a deploy graph and keeps what every node gave, as arrays; `logits` is what the network gave, (N, features)."""
+    """Runs a deploy graph and keeps what every node gave, as arrays; `logits` are the output, (N, features)."""
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
