@@ -33,6 +33,10 @@ static float *value_rows(const bc_task *task, int32_t value) {
 static void store(const bc_task *task, float *to) {
     if (to == task->rows)
         return;
+    if (task->ld == task->c && task->c == task->node->c) {
+        memcpy(to, task->rows, task->m * task->c * sizeof *to);
+        return;
+    }
     for (size_t p = 0; p < task->m; p++)
         memcpy(to + p * task->node->c, task->rows + p * task->ld, task->c * sizeof *to);
 }
@@ -40,6 +44,9 @@ static void store(const bc_task *task, float *to) {
 void bc_epilogue(const bc_task *task) {
     const bc_kernels *k = task->run->kernels;
     const size_t m = task->m, c = task->c, c0 = task->c0, ld = task->ld;
+    /* rows without gaps are one long row to whatever does the same to all channels */
+    const bool gapless = ld == c && c == task->node->c;
+    const size_t fm = gapless ? 1 : m, fc = gapless ? m * c : c, fld = bc_max(ld, fc);
     float *y = task->rows;
     for (const bc_step *step = task->node->steps, *end = step + task->node->step_count; step < end;
          step++) {
@@ -48,16 +55,16 @@ void bc_epilogue(const bc_task *task) {
             k->affine(m, c, y, ld, step->scale + c0, step->bias + c0);
             break;
         case BC_STEP_RELU:
-            k->relu(m, c, y, ld);
+            k->relu(fm, fc, y, fld);
             break;
         case BC_STEP_HARDTANH:
-            k->hardtanh(m, c, y, ld);
+            k->hardtanh(fm, fc, y, fld);
             break;
         case BC_STEP_PRELU:
             k->prelu(m, c, y, ld, step->scale + c0);
             break;
         case BC_STEP_ADD:
-            k->add(m, c, y, ld, value_rows(task, step->value), task->node->c);
+            k->add(fm, fc, y, fld, value_rows(task, step->value), bc_max(task->node->c, fc));
             break;
         case BC_STEP_MUL_MAP:
             k->mul_map(m, c, y, ld,
