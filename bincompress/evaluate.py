@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 Result = dict[str, Any]
 _BATCH = 250
+_NEVER = np.iinfo(np.int64).max
 
 
 def evaluate(
@@ -131,7 +132,7 @@ def _ranks(logits: Array, labels: Array, name: str) -> Array:
         raise DataError(f"{name}: a label is {labels.max()}, but the model has {classes} outputs")
     right = np.take_along_axis(logits, labels[:, None], axis=1)
     before = (logits > right) | ((logits == right) & (np.arange(classes) < labels[:, None]))
-    rank: Array = np.where(np.isfinite(logits).all(axis=1), before.sum(axis=1), classes)  # NaN is never right
+    rank: Array = np.where(np.isfinite(logits).all(axis=1), before.sum(axis=1), _NEVER)  # NaN is never right
     return rank
 
 

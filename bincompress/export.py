@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ def export_checkpoint(checkpoint: Checkpoint, target: Path, val: Split | None, r
     Raises: ParityError, LoweringError, PackError; then `target` is not there, or still what it was.
     """
     program = lower(deploy(checkpoint.graph), checkpoint.input_shape, checkpoint.normalize)
+    if checkpoint.classes and len(checkpoint.classes) != program.values[program.output].shape[0]:
+        checkpoint = replace(checkpoint, classes=None)  # the data's classes, of which the network has fewer or more
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.absolute().parent) as folder:
         packed = Path(folder) / "packed.gguf"
         write_packed(program, packed, _meta(checkpoint, {}))

@@ -141,7 +141,7 @@ def resume(
     return _training_result(load_checkpoint(directory), Path(directory), began)
 
 
-def plan(model: str | Path | Source, recipe: str | Path | Recipe) -> Plan:
+def dry_run(model: str | Path | Source, recipe: str | Path | Recipe) -> Plan:
     """The plan alone: what `convert --dry-run` shows."""
     source = model if isinstance(model, Source) else Source(model)
     return make_plan(source.load(), recipe if isinstance(recipe, Recipe) else load_recipe(recipe))

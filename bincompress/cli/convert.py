@@ -63,7 +63,7 @@ def convert(
         resolved = resolve_recipe(recipe, set_, epochs)
         if dry_run:
             with stdout_for_data():
-                plan = pipeline.plan(source, resolved)
+                plan = pipeline.dry_run(source, resolved)
             print_json({"layers": plan.to_json()}) if as_json else render.plan(plan)
             return
         with stdout_for_data(), render.reporter() as reporter:

@@ -126,6 +126,8 @@ def conversion(result: dict[str, Any]) -> None:
             verdict = "[green]passed[/]" if gate["passed"] else "[red]failed[/]"
             gates.add_row(gate["name"], _number(gate["limit"]), _number(gate["value"]), verdict)
         console.print(gates)
+    for text in result["notes"]:
+        console.print(f"note: {escape(text)}", style="dim")
     console.print(f"{result['seconds']:.1f} s", style="dim")
 
 
