@@ -177,9 +177,7 @@ def _train_epoch(run: _Run, stage: Stage, optimizer: torch.optim.Optimizer, epoc
     began = time.monotonic()
     total_loss = correct = seen = flipped = 0.0
     graph.train()
-    chosen = run.recipe.data.transforms
-    transforms = default_transforms(run.train.name) if chosen is None else chosen
-    data = batches(run.train, run.normalize, train.batch_size, generator=generator, transforms=transforms)
+    data = batches(run.train, run.normalize, train.batch_size, generator=generator, transforms=_transforms(run))
     for step, (x, y) in enumerate(data):  # x (B, C, H, W), y (B,)
         factor = lr_factor(stage.schedule, epoch * steps + step, stage.epochs * steps, stage.warmup_epochs * steps)
         set_lr(optimizer, stage.optimizer.lr * factor)
@@ -232,16 +230,26 @@ def _reestimate(run: _Run) -> None:
     count = run.recipe.train.bn_reestimate_batches
     imitations: tuple[Imitation, ...] = run.graph.meta.get("imitations", ())
     if imitations and run.teacher is not None:
-        imitate(run.graph, run.teacher, imitations, _plain_images(run, max(1, count // 10)))
+        imitate(run.graph, run.teacher, imitations, _images(run, max(1, count // 10)))
         run.graph.meta["imitations"] = ()
-    reestimate_bn(run.graph, _plain_images(run, count))
+    reestimate_bn(run.graph, _images(run, count))
 
 
-def _plain_images(run: _Run, count: int) -> Iterator[Tensor]:
-    """Batches as they will be seen in use: without augmentation, a fixed random choice."""
+def _images(run: _Run, count: int) -> Iterator[Tensor]:
+    """A fixed random choice of batches, augmented as in training.
+
+    The weights have adapted to the statistics of augmented images (crops bring in black borders): with those of plain
+    images a BWN ResNet-20 loses 2.5 points on plain test images.
+    """
     train = run.recipe.train
-    shuffled = batches(run.train, run.normalize, train.batch_size, generator=_seed(train.seed, -1))
+    generator = _seed(train.seed, -1)
+    shuffled = batches(run.train, run.normalize, train.batch_size, generator=generator, transforms=_transforms(run))
     return (x for x, _ in islice(shuffled, count))
+
+
+def _transforms(run: _Run) -> tuple[str, ...]:
+    chosen = run.recipe.data.transforms
+    return default_transforms(run.train.name) if chosen is None else chosen
 
 
 @torch.no_grad()
