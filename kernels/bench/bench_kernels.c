@@ -17,7 +17,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { SAMPLES = 41, SAMPLE_NS = 200000 };
+enum { SAMPLES = 41, SAMPLE_NS = 200000, CHUNK = 64 };
 
 typedef enum kind { BITS, SUMS, FLOAT, WEIGHT, PIXELS } kind;
 static const char *const kind_names[] = {"binary, bits out", "binary, float out", "float",
@@ -99,7 +99,7 @@ static void prepare(task *t, const layer *l) {
                          l->kind, false);
     t->a = need(malloc(pixels * t->taps * sizeof *t->a));
     t->rows = need(malloc(pixels * sizeof *t->rows));
-    t->acc = operand(pixels * l->out * 4, BITS, false);
+    t->acc = operand(bc_min(pixels, CHUNK) * l->out * 4, BITS, false);
     t->floats = operand(pixels * l->out * 4, FLOAT, false);
     t->bits = operand(pixels * t->panels, BITS, false);
     t->scale = operand(l->out * 4, FLOAT, false);
@@ -129,11 +129,11 @@ static void release(task *t) {
 /* The layer, in calls of about 64 pixels, as a session makes them. */
 static void run(const bc_kernels *k, const task *t) {
     const size_t mr = t->l.kind <= SUMS ? k->mr_binary : k->mr_float,
-                 chunk = mr >= 64 ? mr : 64 / mr * mr;
+                 chunk = CHUNK / mr * mr;
     for (size_t p = 0; p < t->m; p += chunk) {
         const size_t m = bc_min(chunk, t->m - p), out = t->l.out;
         const void *a = t->a + p * t->taps;
-        int32_t *acc = (int32_t *)t->acc + p * out;
+        int32_t *acc = t->acc; /* stays in the cache: an epilogue reads it at once */
         float *y = (float *)t->floats + p * out;
         switch (t->l.kind) {
         case BITS:
