@@ -128,8 +128,7 @@ static void release(task *t) {
 
 /* The layer, in calls of about 64 pixels, as a session makes them. */
 static void run(const bc_kernels *k, const task *t) {
-    const size_t mr = t->l.kind <= SUMS ? k->mr_binary : k->mr_float,
-                 chunk = CHUNK / mr * mr;
+    const size_t mr = t->l.kind <= SUMS ? k->mr_binary : k->mr_float, chunk = CHUNK / mr * mr;
     for (size_t p = 0; p < t->m; p += chunk) {
         const size_t m = bc_min(chunk, t->m - p), out = t->l.out;
         const void *a = t->a + p * t->taps;
