@@ -137,14 +137,13 @@ def finetune(
                 _finish(run)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_how_to_resume(run)) from None
+    _set_memory_format(run, torch.contiguous_format)
     graph = run.graph.eval()
     return Result(graph, checkpoint.accuracy["binary"], checkpoint.history, checkpoint.notes)
 
 
 def _train(run: _Run) -> None:
-    for network in (run.graph, run.teacher):
-        if network is not None:
-            channels_last(network)
+    _set_memory_format(run, torch.channels_last)  # what the CPU's convolutions want
     done = 0
     for stage in run.recipe.train.stages:
         start = run.checkpoint.epoch - done  # epochs of this stage that a resumed run has behind it
@@ -275,9 +274,11 @@ def set_binarized(graph: fx.GraphModule, what: tuple[str, ...]) -> None:
             module.binarize = "activation" in what
 
 
-def channels_last(network: nn.Module) -> None:
-    """Keep convolution weights in the memory format that the CPU's convolutions want."""
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def _set_memory_format(run: _Run, memory_format: torch.memory_format) -> None:
+    networks: tuple[nn.Module | None, ...] = (run.graph, run.teacher)
+    for network in networks:
+        if network is not None:
+            network.to(memory_format=memory_format)  # type: ignore[call-overload]
 
 
 def _start(
