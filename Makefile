@@ -18,7 +18,7 @@ TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
 endif
 
 CMAKE := $(BIN)/cmake -S kernels -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja
-SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CTEST := $(BIN)/ctest --output-on-failure --parallel 2 --test-dir
 # Own little matrices do not gain from threads, and tests already run one process per core.
 TEST_ENV := OMP_NUM_THREADS=1
 
@@ -47,10 +47,10 @@ test-python: install
 test-c: $(VENV)/.dependencies
 	$(CMAKE) -B build/release -DCMAKE_BUILD_TYPE=Release
 	$(BIN)/cmake --build build/release
-	$(BIN)/ctest --test-dir build/release --output-on-failure
-	$(CMAKE) -B build/sanitize -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS="-O1 $(SANITIZE)"
+	$(CTEST) build/release
+	$(CMAKE) -B build/sanitize -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS=-O1 -DBC_SANITIZE=ON
 	$(BIN)/cmake --build build/sanitize
-	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
+	$(CTEST) build/sanitize
 
 bench: install
 	$(BIN)/bincompress bench --kernels
