@@ -18,6 +18,7 @@ statistics, and gives those of step 3 the float layer's own mean and spread (see
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -148,6 +149,7 @@ class _Surgeon:
             replace_module(self.graph, name, layer)
 
     def norms(self) -> None:
+        calls = Counter(node.target for node in self.graph.graph.nodes)
         for node in self._targets("binary", "weight_only"):
             layer = node_module(self.graph, node)
             assert isinstance(layer, BinaryWeightLayer)
@@ -158,7 +160,7 @@ class _Surgeon:
             if norm is None and needed and self.recipe.surgery.insert_bn == "auto":
                 norm = self._insert_after(node, beside(node.target, "bn"), _norm_for(self.shapes[node.name]))
                 self.imitations.append(Imitation(str(norm.target), str(node.target)))
-            if norm is not None and layer.bias is not None and _bias_commutes(self.graph, node, norm):
+            if norm is not None and calls[node.target] == 1 and _bias_commutes(self.graph, node, norm):
                 _fold_bias(layer, node_module(self.graph, norm))
 
     def unsigned_imitations(self) -> list[Imitation]:
