@@ -49,6 +49,7 @@ def evaluate(
     if is_checkpoint(path):
         checkpoint = load_checkpoint(path)
         split = open_data(data, image_shape=checkpoint.input_shape)
+        check_fits(split, checkpoint.input_shape)
         return accuracy_of_graph(checkpoint.graph, split, checkpoint.normalize or default_normalize(data))
     network = load_model(path, factory=factory, trust=trust, input_shape=input_shape)
     split = open_data(data, image_shape=network.input_shape)

@@ -80,7 +80,7 @@ def export_checkpoint(checkpoint: Checkpoint, target: Path, val: Split | None, r
         "accuracy": accuracy,
         "verify": found,
         "gates": check_gates(checkpoint.recipe, measured),
-        "notes": list(checkpoint.notes),
+        "notes": list(dict.fromkeys(checkpoint.notes)),
     }
 
 

@@ -116,29 +116,54 @@ def finetune(
     return _training_result(checkpoint, directory, began)
 
 
-def resume(
-    directory: str | Path, *, data: str | None = None, val: str | None = None, reporter: Reporter = SILENT
+def finetune_checkpoint(
+    checkpoint: str | Path,
+    recipe: Recipe | None = None,
+    *,
+    data: str | None = None,
+    val: str | None = None,
+    output: str | Path | None = None,
+    force: bool = False,
+    reporter: Reporter = SILENT,
 ) -> Result:
-    """Go on with the training that a checkpoint directory holds; returns the same as `finetune`."""
+    """Go on with the training that a checkpoint directory holds; returns the same as `finetune`.
+
+    With a recipe, train its network anew into another directory: sections train, data and gates count, for the network
+    already is what the others ask for.
+    """
     began = time.monotonic()
-    found = load_checkpoint(directory)
-    train, val_split = open_splits(found.recipe, data, val, found.input_shape)
+    found = load_checkpoint(checkpoint)
+    directory, resolved = Path(checkpoint), found.recipe
+    if recipe is not None:
+        directory = Path(output) if output else Path(f"{_stem(checkpoint)}-more.ckpt")
+        check_directory(directory, force and directory.absolute() != Path(checkpoint).absolute())
+        resolved = resolved.model_copy(update={"train": recipe.train, "data": recipe.data, "gates": recipe.gates})
+    train, val_split = open_splits(resolved, data, val, found.input_shape)
     if train is None or found.normalize is None:
-        raise UsageError(f"{directory}: training needs data; give --data SPEC")
+        raise UsageError(f"{checkpoint}: training needs data; give --data SPEC")
+    if recipe is not None:
+        remove_checkpoint(directory)
     run_finetune(
         found.graph,
-        plan=Plan.from_json(found.plan, found.recipe.method),
-        recipe=found.recipe,
+        plan=Plan.from_json(found.plan, resolved.method),
+        recipe=resolved,
         train=train,
         val=val_split,
         teacher=found.teacher,
         normalize=found.normalize,
-        directory=Path(directory),
-        resume=True,
-        meta={"input_shape": found.input_shape, "sha256": found.sha256, "source": found.source},
+        directory=directory,
+        resume=recipe is None,
+        meta={
+            "input_shape": found.input_shape,
+            "sha256": found.sha256,
+            "source": found.source,
+            "classes": found.classes,
+            "notes": found.notes,
+            "float_accuracy": found.accuracy["float"],
+        },
         progress=reporter.training,
     )
-    return _training_result(load_checkpoint(directory), Path(directory), began)
+    return _training_result(load_checkpoint(directory), directory, began)
 
 
 def dry_run(model: str | Path | Source, recipe: str | Path | Recipe) -> Plan:
@@ -222,7 +247,7 @@ def _training_result(checkpoint: Checkpoint, directory: Path, began: float) -> R
         "epochs": checkpoint.epoch,
         "accuracy": checkpoint.accuracy,
         "history": checkpoint.history,
-        "notes": list(checkpoint.notes),
+        "notes": list(dict.fromkeys(checkpoint.notes)),
         "seconds": time.monotonic() - began,
     }
 

@@ -260,7 +260,9 @@ def test_gates_that_cannot_be_measured_are_refused(work: pathlib.Path) -> None:
         (2, "train.sed: unknown key", ("convert", "float.safetensors", "--recipe", "r.yaml", "--set", "train.sed=1")),
         (2, "no such folder", ("convert", "float.safetensors", "--recipe", "r.yaml", "-o", "none/a.gguf")),
         (2, "a.ckpt is a checkpoint", ("convert", "a.ckpt", "--recipe", "r.yaml")),
-        (2, "a.ckpt is a checkpoint", ("finetune", "a.ckpt", "--recipe", "r.yaml", "--data", "digits")),
+        (2, "a.ckpt is a checkpoint", ("finetune", "a.ckpt", "--resume", "--recipe", "r.yaml", "--data", "digits")),
+        (2, "--recipe is missing", ("finetune", "a.ckpt", "--data", "digits")),
+        (3, "images are 1x8x8", ("eval", "zoo:resnet20", "--data", "digits")),
         (2, "--input-shape 3,32", ("convert", "float.safetensors", "--recipe", "r.yaml", "--input-shape", "3,32")),
         (2, "--data is missing", ("eval", "a.gguf")),
         (2, "is no known kind of data", ("eval", "a.gguf", "--data", "cifra10:x")),
@@ -318,6 +320,11 @@ def test_finetune_stops_and_resumes_by_its_directory(work: pathlib.Path) -> None
     assert json.loads(done.stdout)["epochs"] == 1
     assert bincompress("finetune", "f.ckpt", "--resume", "--data", "digits", cwd=work).returncode == 0
     assert "--resume" in refused(2, *arguments, cwd=work)
+    more = ("finetune", "f.ckpt", "--recipe", "r.yaml", "--set", "train.seed=1", "--data", "digits")
+    done = bincompress(*more, "--json", cwd=work)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["checkpoint"] == "f-more.ckpt"
+    assert "f.ckpt exists" in refused(2, *more, "-o", "f.ckpt", "--force", cwd=work), "never in place of its source"
 
 
 def test_an_internal_error_is_one_line_with_a_hint(work: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

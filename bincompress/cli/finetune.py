@@ -45,7 +45,7 @@ def finetune(
 ) -> None:
     """Fine-tune a 1-bit network without exporting it; `convert CKPT_DIR -o OUT` exports it later.
 
-    MODEL may be a checkpoint directory together with --resume; it has its recipe with it.
+    MODEL may be a checkpoint directory: --resume goes on with its training, --recipe trains it further into CKPT_DIR.
     """
     from bincompress import pipeline
     from bincompress.checkpoint import is_checkpoint
@@ -54,9 +54,17 @@ def finetune(
 
     with stdout_for_data(), render.reporter() as reporter:
         if is_checkpoint(model):
-            if not resume or recipe or output or set_ or epochs is not None:
-                raise UsageError(f"{model} is a checkpoint: go on with `finetune {model} --resume --data SPEC`")
-            result = pipeline.resume(model, data=data, val=val, reporter=reporter)
+            if resume and (recipe or output or set_ or epochs is not None):
+                raise UsageError(f"{model} is a checkpoint: with --resume it goes on in place, with its own recipe")
+            result = pipeline.finetune_checkpoint(
+                model,
+                None if resume else resolve_recipe(recipe, set_, epochs),
+                data=data,
+                val=val,
+                output=output,
+                force=force,
+                reporter=reporter,
+            )
         else:
             result = pipeline.finetune(
                 pipeline.Source(model, factory=factory, trust=trust, input_shape=parse_shape(input_shape)),

@@ -85,6 +85,6 @@ def parse_shape(text: str | None) -> tuple[int, int, int] | None:
     if text is None:
         return None
     parts = text.replace("x", ",").split(",")
-    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+    if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise UsageError(f"--input-shape {text}: expected three positive numbers C,H,W, for example 3,32,32")
     return int(parts[0]), int(parts[1]), int(parts[2])

@@ -30,6 +30,8 @@ def run(
     from bincompress.errors import DataError, UsageError
     from bincompress.runtime.session import load
 
+    if output.is_dir():
+        raise UsageError(f"{output}: is a directory; --output names a file")
     if output.exists() and not force:
         raise UsageError(f"{output} exists; --force overwrites it")
     if not output.parent.is_dir():
@@ -41,7 +43,10 @@ def run(
         raise DataError(f"{input_}: not a readable .npy file: {error}") from None
     with model.session(threads=threads, batch=1, isa=isa) as session:
         y = session(x)
-    with tempfile.TemporaryDirectory(prefix=".bincompress-", dir=output.parent) as folder:
-        np.save(pathlib.Path(folder) / "y.npy", y)
-        os.replace(pathlib.Path(folder) / "y.npy", output)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".bincompress-", dir=output.parent) as folder:
+            np.save(pathlib.Path(folder) / "y.npy", y)
+            os.replace(pathlib.Path(folder) / "y.npy", output)
+    except OSError as error:
+        raise UsageError(f"{output}: cannot be written: {error.strerror or error}") from None
     note(f"{output}: {y.shape[0]} x {y.shape[1]} logits")
