@@ -75,6 +75,7 @@ def save_checkpoint(checkpoint: Checkpoint, directory: str | Path) -> None:
     """
     root = Path(directory)
     name = f"epoch-{checkpoint.epoch:04d}{'-final' if checkpoint.finished else ''}"
+    fresh = not root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
         _replace(root / _RECIPE, checkpoint.recipe.to_yaml().encode())
@@ -90,8 +91,12 @@ def save_checkpoint(checkpoint: Checkpoint, directory: str | Path) -> None:
         for old in root.glob("epoch-*"):
             if old.name != name:
                 shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise UsageError(f"{root}: cannot write the checkpoint: {error.strerror or error}") from error
+    except BaseException as error:
+        if fresh and not is_checkpoint(root):
+            shutil.rmtree(root, ignore_errors=True)  # what cannot be resumed would only stand in the next run's way
+        if isinstance(error, OSError):
+            raise UsageError(f"{root}: cannot write the checkpoint: {error.strerror or error}") from error
+        raise
 
 
 def load_checkpoint(directory: str | Path) -> Checkpoint:

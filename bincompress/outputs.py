@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -46,3 +47,5 @@ def remove_checkpoint(path: Path) -> None:
 def _check_parent(path: Path) -> None:
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{path.absolute().parent}: no such folder; make it first")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise UsageError(f"{path.absolute().parent}: is read-only; name an output elsewhere")

@@ -127,3 +127,16 @@ def test_a_directory_that_cannot_be_written(directory: Path, tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write the checkpoint"):
         save_checkpoint(load_checkpoint(directory), tmp_path / "file" / "ckpt")
+
+
+def test_a_first_save_that_fails_leaves_no_directory_behind(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    found = load_checkpoint(directory)
+    monkeypatch.setattr(checkpoint_module, "_replace", full)
+    with pytest.raises(UsageError, match="cannot write the checkpoint: No space left on device"):
+        save_checkpoint(found, tmp_path / "new.ckpt")
+    assert not (tmp_path / "new.ckpt").exists()

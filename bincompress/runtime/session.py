@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from ctypes import POINTER, byref, c_float, c_size_t, c_void_p, sizeof
 from dataclasses import dataclass
@@ -46,8 +47,8 @@ def load(path: str | os.PathLike[str]) -> Model:
 class Model:
     """A packed model. It never changes, and any number of sessions, in any thread, may share it.
 
-    `model(x)` runs it on one thread: x (N, C, H, W) uint8 pixels, or float32 normalised as the network expects; returns
-    (N, features) float32.
+    `model(x)` runs it in the calling thread, and any threads may call it at once: x (N, C, H, W) uint8 pixels, or
+    float32 normalised as the network expects; returns (N, features) float32.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -58,7 +59,7 @@ class Model:
         self._handle = handle
         self._owner = _Owner()
         weakref.finalize(self._owner, self._lib.bc_model_close, handle)
-        self._default: Session | None = None
+        self._default = threading.local()  # a session is used by one thread at a time
         self.values = tuple(self._value(i) for i in range(self._lib.bc_model_value_count(handle)))
         self.nodes = tuple(self._node(i) for i in range(self._lib.bc_model_node_count(handle)))
         self.input_id = int(self._lib.bc_model_input(handle))
@@ -96,9 +97,10 @@ class Model:
         return Session(self, threads, batch, isa, profile=profile, keep_all=keep_all)
 
     def __call__(self, x: Array) -> Array:
-        if self._default is None:
-            self._default = self.session()
-        return self._default(x)
+        session: Session | None = getattr(self._default, "session", None)
+        if session is None:
+            session = self._default.session = self.session()
+        return session(x)
 
     def __repr__(self) -> str:
         return f"<bincompress.Model {self.path}: {self.input_shape} -> {self.output_shape}, {len(self.nodes)} nodes>"
@@ -146,11 +148,15 @@ class Session:
     def __call__(self, x: Array) -> Array:
         """Run images x (N, C, H, W), uint8 or floats; returns (N, features) float32.
 
-        Raises: UsageError if x has another shape; NativeError for NaN or infinity in it.
+        Raises: UsageError if x has another shape or type; NativeError for NaN or infinity in it.
         """
         pixels = np.asarray(x)
         if pixels.ndim != 4 or pixels.shape[1:] != self.model.input_shape:
             raise UsageError(f"input {pixels.shape}: {self.model.path} takes (N, {_commas(self.model.input_shape)})")
+        if pixels.dtype != np.uint8 and not np.issubdtype(pixels.dtype, np.floating):
+            raise UsageError(
+                f"input of {pixels.dtype}: {self.model.path} takes uint8 pixels, or floats as the network expects"
+            )
         dtype = native.U8 if pixels.dtype == np.uint8 else native.F32
         data = np.ascontiguousarray(pixels, np.uint8 if dtype == native.U8 else np.float32)
         out = np.empty((len(data), int(np.prod(self.model.output_shape))), np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +158,21 @@ def test_a_wrong_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_peaks_are_measured() -> None:
     for isa in native.isa_names():
         assert native.measure_peak(isa, "binary") > 0
+
+
+def test_threads_may_call_one_model_at_once(packed: Path) -> None:
+    model = load(packed)
+    generator = np.random.default_rng(0)
+    batches = [generator.standard_normal((64, *model.input_shape), dtype=np.float32) for _ in range(4)]
+    expected = [model(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(25):
+            for got, want in zip(pool.map(model, batches), expected, strict=True):
+                np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.bool_, np.complex64, "U1"])
+def test_an_input_that_is_neither_pixels_nor_floats_is_refused(packed: Path, dtype: type) -> None:
+    model = load(packed)
+    with pytest.raises(UsageError, match="takes uint8 pixels, or floats"):
+        model(np.zeros((1, *model.input_shape), dtype))
