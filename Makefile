@@ -14,6 +14,7 @@ SOURCES := pyproject.toml $(shell find bincompress recipes kernels -type f -not 
 
 # On Linux, PyPI's torch comes with gigabytes of CUDA; this index has the CPU build of the same version.
 ifeq ($(shell uname -s),Linux)
+# It is asked for torch alone: where it cannot be reached, pip waits long over every package.
 TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
 endif
 
@@ -66,8 +67,8 @@ $(VENV)/.dependencies: constraints.txt pyproject.toml
 	    { echo "$(PYTHON) is too old: Python 3.11 or newer is needed; run make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV): a few minutes, the first time"
-	$(PIP) install -qq -c constraints.txt $(TORCH_INDEX) torch
-	$(PIP) install -qq -c constraints.txt scikit-build-core cmake ninja
+	$(PIP) install -qq -c constraints.txt $(TORCH_INDEX) --no-deps torch
+	$(PIP) install -qq -c constraints.txt torch scikit-build-core cmake ninja
 	touch $@
 
 # Not editable: what runs is what a wheel would hold. `--no-build-isolation` keeps constraints.txt in force.
