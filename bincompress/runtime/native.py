@@ -1,4 +1,4 @@
-"""bincompress.h, one to one: structures, constants and function types for ctypes. Nothing here decides anything."""
+"""bincompress.h, one to one: structures, constants and function types for ctypes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ctypes import (
 from pathlib import Path
 from typing import Any
 
-from bincompress.errors import NativeError
+from bincompress.errors import NativeError, UsageError
 
 LIBRARY_VARIABLE = "BINCOMPRESS_LIBRARY"
 STATUS = {
@@ -210,8 +210,22 @@ def isa_names(available: bool = True) -> tuple[str, ...]:
     return tuple(_text(lib.bc_isa_name(i)) for i in indices if not available or lib.bc_isa_available(i))
 
 
+def require_isa(isa: str | None) -> None:
+    """Refuse an instruction set, `isa` or else the environment's BC_ISA, that the library or this machine lacks.
+
+    Raises: UsageError naming those that can be had.
+    """
+    name = isa or os.environ.get("BC_ISA", "")
+    available = isa_names()
+    if name and name not in available:
+        lack = "this machine lacks it" if name in isa_names(available=False) else "unknown"
+        source = "isa" if isa else "BC_ISA"
+        raise UsageError(f"{source} {name!r}: {lack}; available here: {', '.join(available)}")
+
+
 def measure_peak(isa: str | None, kind: str) -> float:
     """Peak of one kind of arithmetic ("binary", "f32", "weight", "u8") on this thread, 1e9 MAC/s; 0 if unknown."""
+    require_isa(isa)
     result = c_double()
     name = isa.encode() if isa else None
     check(f"peak of {kind}", library().bc_measure_peak(name, PEAKS[kind], byref(result)))

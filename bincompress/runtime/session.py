@@ -134,6 +134,7 @@ class Session:
     ) -> None:
         if threads < 1 or batch < 1:
             raise UsageError(f"threads {threads} and batch {batch} must be at least 1")
+        native.require_isa(isa)
         self.model, self.threads, self.batch = model, threads, batch
         self._lib = native.library()
         flags = (native.PROFILE if profile else 0) | (native.KEEP_ALL if keep_all else 0)
