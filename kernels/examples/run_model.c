@@ -45,7 +45,8 @@ int main(int argc, char **argv) {
     if (status)
         fprintf(stderr, "%s: cannot be opened\n", argv[2]);
 
-    while (!status && fread(image, 1, pixels, file) == pixels) {
+    size_t got = 0, images = 0;
+    while (!status && (got = fread(image, 1, pixels, file)) == pixels) {
         const bc_input input = {image, BC_U8, BC_NCHW};
         if (bc_session_run(session, &input, 1, result, &error) != BC_OK) {
             status = fail("run", &error);
@@ -53,6 +54,11 @@ int main(int argc, char **argv) {
         }
         for (size_t i = 0; i < logits; i++)
             printf("%.9g%c", (double)result[i], i + 1 < logits ? ' ' : '\n');
+        images++;
+    }
+    if (!status && (got || !images)) {
+        fprintf(stderr, "%s: not whole images of %zu bytes\n", argv[2], pixels);
+        status = EXIT_FAILURE;
     }
 
     if (file)

@@ -12,3 +12,8 @@ execute_process(COMMAND ${PROGRAM} ${SAMPLE}.txt ${SAMPLE}.in RESULT_VARIABLE st
 if(status EQUAL 0 OR NOT message MATCHES "not a GGUF file")
     message(FATAL_ERROR "a text file as a model: status ${status}, ${message}")
 endif()
+# A file that is not a whole number of images.
+execute_process(COMMAND ${PROGRAM} ${SAMPLE}.gguf ${SAMPLE}.txt RESULT_VARIABLE status ERROR_VARIABLE message)
+if(status EQUAL 0 OR NOT message MATCHES "not whole images")
+    message(FATAL_ERROR "a cut image: status ${status}, ${message}")
+endif()
