@@ -8,7 +8,7 @@ Steps, each one function below:
     4. signs         in front of every binary layer: pool, BatchNorm, Sign, Dropout, Flatten (order `keep`: pools stay)
     5. input         a first layer with 1-bit weights reads the integer pixels, where the normalisation allows it
 
-Orders of a block, as in ALGORITHMS of the papers: BNN writes conv-(pool)-BN-sign, XNOR-Net BN-sign-conv-(pool). In a
+Orders of a block, as the papers have them: BNN writes conv-(pool)-BN-sign, XNOR-Net BN-sign-conv-(pool). In a
 chain of blocks both say the same. Where a residual add lies between blocks, the first signs the sum as it is and the
 second normalises it first; and the first wants a BatchNorm behind every binary layer, the second in front of each.
 A BatchNorm that is inserted starts as the identity of normalised values (gamma 1, beta 0); `finetune` finds its
