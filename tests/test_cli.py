@@ -386,3 +386,13 @@ def test_recipe_commands(tmp_path: pathlib.Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: wrong.yaml:2:1: layerz: unknown key; known: ")
     assert json.loads(bincompress("recipe", "schema", cwd=tmp_path).stdout)["title"] == "Recipe"
+
+
+def test_torch_threads_are_told_to_sleep_while_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["bincompress", "--version"])
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"

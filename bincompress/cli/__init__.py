@@ -53,6 +53,9 @@ def _root(
 def main() -> None:
     """Run the command line and exit: 0, or the code of the error (see `errors.py`)."""
     debug = os.environ.get("BINCOMPRESS_DEBUG") == "1"
+    # Read when torch is loaded, later: by default its threads spin while they wait for each other, which makes training
+    # many times slower as soon as any other process wants a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except SystemExit as stop:
