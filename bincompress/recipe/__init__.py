@@ -10,20 +10,17 @@ from bincompress.recipe.schema import (
     ActivationScale,
     Data,
     Defaults,
-    Distill,
     Export,
     Gates,
     Layers,
     NormalizeConfig,
-    OptimizerConfig,
     Recipe,
     Rule,
-    Stage,
     Surgery,
-    Train,
     WeightConfig,
     WeightScale,
 )
+from bincompress.recipe.training import Distill, OptimizerConfig, Stage, Train
 
 __all__ = [
     "ESTIMATORS",
