@@ -191,3 +191,10 @@ static void abs_mean(size_t m, size_t c, const float *x, size_t ld, float inv, f
         y[p] = lane[0] * inv;
     }
 }
+
+/* These kernels' members of a table. */
+#define BC_ROWS                                                                                    \
+    .fdepthwise = fdepthwise, .pop_to_f32 = pop_to_f32, .i32_to_f32 = i32_to_f32,                  \
+    .i32_to_bits = i32_to_bits, .affine = affine, .relu = relu, .hardtanh = hardtanh,              \
+    .prelu = prelu, .add = add, .mul_map = mul_map, .sign_bits = sign_bits, .max_pool = max_pool,  \
+    .avg_pool = avg_pool, .bit_pool = bit_pool, .abs_mean = abs_mean
