@@ -59,6 +59,12 @@ typedef struct bc_window {
     size_t top, left, bottom, right;
 } bc_window;
 
+/* A copy of a node's main input in the session's `prep` memory: converted, or with zeros around. */
+typedef struct bc_copy {
+    size_t h, w, top, left; /* size with the zeros; where the image begins */
+    size_t pixel_bytes;
+} bc_copy;
+
 typedef struct bc_node {
     const char *name;
     uint32_t op;   /* position in ops.def */
@@ -87,6 +93,7 @@ typedef struct bc_node {
     size_t ld;           /* elements per row of accumulators, multiple of 16 */
     size_t chunk;        /* most pixels of a task */
     size_t pixel_bytes;  /* of the main input as the kernel reads it */
+    bc_copy copy;        /* of the main input, if the node makes one by bc_copy_input */
     size_t prep_bytes;   /* memory per sample for a converted copy of the main input, 0: none */
     const void *pad;     /* one padding pixel */
     const void *weights; /* in the kernels' layout */

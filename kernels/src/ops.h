@@ -52,6 +52,15 @@ void bc_node_chunk(bc_node *node);
 /* window.c: makes the whole image one pixel under one tap, which is what a dense product sees. */
 void bc_window_flatten(bc_node *node);
 
+/* row_taps.c: where it pays, makes each row of the kernel one tap, of a padded copy of the input:
+ * changes window, inner and copy. */
+void bc_row_taps(bc_node *node);
+
+/* row_taps.c: fills the run's prep memory with the node's copy. convert: `count` elements of the
+ * input to those of the copy. */
+typedef void bc_convert(const bc_node *node, const void *from, void *to, size_t count);
+void bc_copy_input(const bc_run *run, const bc_node *node, bc_convert *convert);
+
 /* window.c: pointers of output pixels p0 .. p0 + m - 1 (p counts samples, rows, columns) into
  * `source`. */
 void bc_window_pointers(const bc_node *node, const void *source, size_t p0, size_t m,

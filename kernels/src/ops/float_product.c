@@ -2,8 +2,11 @@
  * over float input. */
 #include "../session.h"
 
+#include <string.h>
+
 static bc_status prepare(bc_model *model, bc_node *node, bool one_bit, bc_error *error) {
-    node->pixel_bytes = model->values[node->input].pixel_bytes;
+    const bc_value *main = &model->values[node->input];
+    node->pixel_bytes = main->pixel_bytes;
     node->inner = node->group_in;
     node->depthwise = node->group_in == 1 && node->group_out == 1;
     bc_status status = one_bit && !node->depthwise ? bc_weights_16(model, node, error)
@@ -15,6 +18,10 @@ static bc_status prepare(bc_model *model, bc_node *node, bool one_bit, bc_error 
         return error->code;
     if (bc_ops[node->op].kind == BC_KIND_DENSE)
         bc_window_flatten(node);
+    else if (!node->depthwise)
+        bc_row_taps(node);
+    if (node->copy.top || node->copy.left || node->copy.h > main->h || node->copy.w > main->w)
+        node->prep_bytes = node->copy.h * node->copy.w * node->copy.pixel_bytes;
     /* whole panels are written: into the value itself only where they fill its rows exactly */
     bc_node_direct(node, node->depthwise || node->group_out % BC_PANEL_FLOAT == 0);
     return bc_window_prepare(model, node, error);
@@ -32,7 +39,8 @@ static void product_task(const bc_task *task) {
     const bc_node *node = task->node;
     const bc_kernels *k = task->run->kernels;
     const float **a = (const float **)(void *)task->pointers;
-    bc_window_pointers(node, task->run->values[node->input], task->p0, task->m, task->pointers);
+    const void *source = node->prep_bytes ? task->run->prep : task->run->values[node->input];
+    bc_window_pointers(node, source, task->p0, task->m, task->pointers);
     if (node->depthwise) {
         k->fdepthwise(task->m, task->c, node->taps, a, node->weights, task->rows, task->ld);
         bc_epilogue(task);
@@ -54,7 +62,14 @@ static void product_task(const bc_task *task) {
     bc_epilogue(task);
 }
 
+static void same_floats(const bc_node *node, const void *from, void *to, size_t count) {
+    (void)node;
+    memcpy(to, from, count * sizeof(float));
+}
+
 static void run(const bc_run *run, const bc_node *node) {
+    if (node->prep_bytes)
+        bc_copy_input(run, node, same_floats);
     bc_run_tasks(run, node, run->kernels->mr_float, product_task);
 }
 

@@ -2,12 +2,10 @@
  * weights. Exact. */
 #include "../session.h"
 
-enum { CONVERT_ELEMENTS = 1 << 14 }; /* per task */
-
 static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
     const bc_value *main = &model->values[node->input];
     node->pixel_bytes = main->c * sizeof(int16_t);
-    node->prep_bytes = main->pixels * node->pixel_bytes;
+    node->copy = (bc_copy){main->h, main->w, 0, 0, node->pixel_bytes};
     node->inner = node->group_in;
     bc_status status = bc_weights_16(model, node, error);
     if (status)
@@ -17,6 +15,9 @@ static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
         return error->code;
     if (bc_ops[node->op].kind == BC_KIND_DENSE)
         bc_window_flatten(node);
+    else
+        bc_row_taps(node);
+    node->prep_bytes = node->copy.h * node->copy.w * node->copy.pixel_bytes;
     node->uses_acc = true;
     if (node->steps[0].op != BC_STEP_THRESHOLD)
         bc_node_direct(node, node->group_out % BC_PANEL_FLOAT == 0);
@@ -25,19 +26,11 @@ static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
     return bc_window_prepare(model, node, error);
 }
 
-typedef struct conversion {
-    const uint8_t *from;
-    int16_t *to;
-    size_t count;
-    int32_t offset;
-} conversion;
-
-static void convert(const void *context, size_t item, size_t thread) {
-    const conversion *c = context;
-    size_t first = item * CONVERT_ELEMENTS, end = bc_min(first + CONVERT_ELEMENTS, c->count);
-    (void)thread;
-    for (size_t i = first; i < end; i++)
-        c->to[i] = (int16_t)(2 * c->from[i] - c->offset);
+static void convert(const bc_node *node, const void *from, void *to, size_t count) {
+    const uint8_t *pixels = from;
+    int16_t *numbers = to;
+    for (size_t i = 0; i < count; i++)
+        numbers[i] = (int16_t)(2 * pixels[i] - node->multiply_offset);
 }
 
 static void product_task(const bc_task *task) {
@@ -56,10 +49,7 @@ static void product_task(const bc_task *task) {
 }
 
 static void run(const bc_run *run, const bc_node *node) {
-    const bc_value *main = &run->model->values[node->input];
-    conversion c = {(const uint8_t *)run->values[node->input], (int16_t *)(void *)run->prep,
-                    run->n * main->bytes, node->multiply_offset};
-    bc_parallel(run->threads, (c.count + CONVERT_ELEMENTS - 1) / CONVERT_ELEMENTS, convert, &c);
+    bc_copy_input(run, node, convert);
     bc_run_tasks(run, node, run->kernels->mr_float, product_task);
 }
 

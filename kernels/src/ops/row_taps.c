@@ -1,0 +1,71 @@
+/* row_taps.c: convolutions of few channels. The taps of one kernel row lie side by side in memory,
+ * so the row can be *one* tap of kw * C elements: kh pointers per pixel instead of kh * kw, and
+ * inner loops that are long enough to be fast. What lies outside must really be zero then: such a
+ * node reads a copy of its input with the padding around it. The order of additions stays. */
+#include "../session.h"
+
+#include <string.h>
+
+enum {
+    FEW_CHANNELS = 16, /* more make loops that are long enough, and a copy that costs more */
+    COPY_GROWTH = 2,   /* times the height and the width that the padded copy may have at most */
+    COPY_ELEMENTS = 1 << 14 /* per task of the copy */
+};
+
+void bc_row_taps(bc_node *node) {
+    bc_window *win = &node->window;
+    const uint64_t h = (uint64_t)win->top + win->h + win->bottom,
+                   w = (uint64_t)win->left + win->w + win->right;
+    if (node->groups > 1 || node->group_in >= FEW_CHANNELS || win->kw == 1 || win->dw > 1 ||
+        h > COPY_GROWTH * (uint64_t)win->h || w > COPY_GROWTH * (uint64_t)win->w)
+        return;
+    node->copy = (bc_copy){(size_t)h, (size_t)w, win->top, win->left, node->pixel_bytes};
+    node->inner *= win->kw;
+    *win = (bc_window){.h = node->copy.h,
+                       .w = node->copy.w,
+                       .oh = win->oh,
+                       .ow = win->ow,
+                       .kh = win->kh,
+                       .kw = 1,
+                       .sh = win->sh,
+                       .sw = win->sw,
+                       .dh = win->dh,
+                       .dw = 1};
+}
+
+typedef struct copying {
+    const bc_run *run;
+    const bc_node *node;
+    bc_convert *convert;
+    size_t rows, rows_per_item;
+} copying;
+
+static void copy_rows(const void *context, size_t item, size_t thread) {
+    const copying *c = context;
+    const bc_copy *copy = &c->node->copy;
+    const bc_value *main = &c->run->model->values[c->node->input];
+    const char *from = c->run->values[c->node->input];
+    const size_t row = copy->w * copy->pixel_bytes, left = copy->left * copy->pixel_bytes,
+                 inside = main->w * copy->pixel_bytes;
+    const size_t first = item * c->rows_per_item, end = bc_min(first + c->rows_per_item, c->rows);
+    (void)thread;
+    for (size_t r = first; r < end; r++) {
+        char *to = c->run->prep + r * row;
+        const size_t y = r % copy->h - copy->top; /* wraps around above the image */
+        if (y >= main->h) {
+            memset(to, 0, row);
+            continue;
+        }
+        memset(to, 0, left);
+        c->convert(c->node, from + (r / copy->h * main->h + y) * main->w * main->pixel_bytes,
+                   to + left, (size_t)main->w * main->c);
+        memset(to + left + inside, 0, row - left - inside);
+    }
+}
+
+void bc_copy_input(const bc_run *run, const bc_node *node, bc_convert *convert) {
+    const bc_value *main = &run->model->values[node->input];
+    copying c = {run, node, convert, run->n * node->copy.h, 0};
+    c.rows_per_item = COPY_ELEMENTS / bc_min(COPY_ELEMENTS, (size_t)main->w * main->c);
+    bc_parallel(run->threads, (c.rows + c.rows_per_item - 1) / c.rows_per_item, copy_rows, &c);
+}
