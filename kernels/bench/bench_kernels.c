@@ -141,8 +141,12 @@ static void run(const bc_kernels *k, const task *t) {
             break;
         case SUMS:
             k->bgemm(m, t->panels, t->taps, t->cin, a, t->weights, acc, out);
-            k->pop_to_f32(m, out, acc, out, t->rows + p, y);
-            k->affine(m, out, y, out, t->scale, t->scale);
+            k->steps(
+                m, out,
+                (const bc_row_step[]){{.op = BC_ROW_POP, .x = acc, .base = t->rows + p, .ld = out},
+                                      {.op = BC_ROW_AFFINE, .scale = t->scale, .bias = t->scale},
+                                      {.op = BC_ROW_STORE, .to = y, .ld = out}},
+                3);
             break;
         case FLOAT:
             k->fgemm(m, t->panels, t->taps, t->cin, a, t->weights, y, out);

@@ -1,14 +1,14 @@
-/* epilogue.c: the steps of a node, on the rows of one task while they are in the cache. */
+/* epilogue.c: the steps of a node, on the rows of one task while they are in the cache: all of them
+ * in one call of one kernel. */
 #include "session.h"
 
 #include <string.h>
 
 void bc_node_direct(bc_node *node, bool allowed) {
     node->direct = -1;
-    /* from the first store on after which nothing changes the rows again */
-    for (size_t j = node->step_count; j-- > 0 && allowed && node->steps[j].op >= BC_STEP_STORE;)
+    for (size_t j = node->step_count; j-- > 0 && allowed;)
         if (node->steps[j].op == BC_STEP_STORE)
-            node->direct = node->steps[j].value;
+            node->direct = node->steps[j].value; /* the first one, in the end */
     node->uses_rows = node->direct < 0;
 }
 
@@ -30,69 +30,70 @@ static float *value_rows(const bc_task *task, int32_t value) {
     return (float *)(void *)task->run->values[value] + task->p0 * task->node->c + task->c0;
 }
 
-static void store(const bc_task *task, float *to) {
-    if (to == task->rows)
-        return;
-    if (task->ld == task->c && task->c == task->node->c) {
-        memcpy(to, task->rows, task->m * task->c * sizeof *to);
-        return;
+/* A step of the file as a step of the kernel, on the memory of this task. */
+static bc_row_step row_step(const bc_task *task, const bc_step *step) {
+    const size_t c = task->node->c;
+    const float *scale = step->scale ? step->scale + task->c0 : NULL,
+                *bias = step->bias ? step->bias + task->c0 : NULL;
+    bc_row_step row = {.op = BC_ROW_AFFINE, .scale = scale, .bias = bias};
+    switch (step->op) {
+    case BC_STEP_AFFINE:
+        return row;
+    case BC_STEP_RELU:
+        return (bc_row_step){.op = BC_ROW_RELU};
+    case BC_STEP_HARDTANH:
+        return (bc_row_step){.op = BC_ROW_HARDTANH};
+    case BC_STEP_PRELU:
+        row.op = BC_ROW_PRELU;
+        return row;
+    case BC_STEP_ADD:
+        return (bc_row_step){.op = BC_ROW_ADD, .x = value_rows(task, step->value), .ld = c};
+    case BC_STEP_MUL_MAP: {
+        const float *map = (const float *)(const void *)task->run->values[step->value];
+        return (bc_row_step){.op = BC_ROW_MUL_MAP, .x = map + task->p0};
     }
-    for (size_t p = 0; p < task->m; p++)
-        memcpy(to + p * task->node->c, task->rows + p * task->ld, task->c * sizeof *to);
+    case BC_STEP_STORE:
+        return (bc_row_step){.op = BC_ROW_STORE, .to = value_rows(task, step->value), .ld = c};
+    case BC_STEP_SIGN:
+        row.op = BC_ROW_SIGN;
+        row.to = bc_task_bits(task, step->value, &row.ld);
+        return row;
+    case BC_STEP_THRESHOLD: /* on integers: the operation's own business */
+    case BC_STEP_OPS:
+        break;
+    }
+    return row;
+}
+
+void bc_epilogue_from(const bc_task *task, bc_row_step source) {
+    const bc_node *node = task->node;
+    bc_row_step list[1 + BC_MAX_STEPS];
+    size_t count = 1;
+    list[0] = source;
+    for (const bc_step *step = node->steps; step < node->steps + node->step_count; step++) {
+        list[count] = row_step(task, step);
+        /* rows that were made in the value's own memory are stored already, if nothing changed them
+         */
+        const bool stored =
+            count == 1 && list[count].op == BC_ROW_STORE && list[count].to == source.x;
+        count += !stored;
+    }
+    if (count > 1)
+        task->run->kernels->steps(task->m, task->c, list, count);
+    for (size_t j = 1; j < count; j++)
+        if (list[j].op == BC_ROW_SIGN)
+            bc_zero_tail(task, list[j].to, list[j].ld, (task->c + 7) / 8);
 }
 
 void bc_epilogue(const bc_task *task) {
-    const bc_kernels *k = task->run->kernels;
-    const size_t m = task->m, c = task->c, c0 = task->c0, ld = task->ld;
-    /* rows without gaps are one long row to whatever does the same to all channels */
-    const bool gapless = ld == c && c == task->node->c;
-    const size_t fm = gapless ? 1 : m, fc = gapless ? m * c : c, fld = bc_max(ld, fc);
-    float *y = task->rows;
-    for (const bc_step *step = task->node->steps, *end = step + task->node->step_count; step < end;
-         step++) {
-        switch (step->op) {
-        case BC_STEP_AFFINE:
-            k->affine(m, c, y, ld, step->scale + c0, step->bias + c0);
-            break;
-        case BC_STEP_RELU:
-            k->relu(fm, fc, y, fld);
-            break;
-        case BC_STEP_HARDTANH:
-            k->hardtanh(fm, fc, y, fld);
-            break;
-        case BC_STEP_PRELU:
-            k->prelu(m, c, y, ld, step->scale + c0);
-            break;
-        case BC_STEP_ADD:
-            k->add(fm, fc, y, fld, value_rows(task, step->value), bc_max(task->node->c, fc));
-            break;
-        case BC_STEP_MUL_MAP:
-            k->mul_map(m, c, y, ld,
-                       (const float *)(const void *)task->run->values[step->value] + task->p0);
-            break;
-        case BC_STEP_STORE:
-            store(task, value_rows(task, step->value));
-            break;
-        case BC_STEP_SIGN: {
-            size_t stride;
-            uint8_t *bits = bc_task_bits(task, step->value, &stride);
-            k->sign_bits(m, c, y, ld, bits, stride);
-            bc_zero_tail(task, bits, stride, (c + 7) / 8);
-            break;
-        }
-        case BC_STEP_THRESHOLD: /* on integers: the operation's own business */
-        case BC_STEP_OPS:
-            break;
-        }
-    }
+    bc_epilogue_from(task, (bc_row_step){.op = BC_ROW_LOAD, .x = task->rows, .ld = task->ld});
 }
 
 void bc_integer_epilogue(const bc_task *task) {
     const bc_kernels *k = task->run->kernels;
     const bc_step *step = task->node->steps;
     if (step->op != BC_STEP_THRESHOLD) {
-        k->i32_to_f32(task->m, task->c, task->acc, task->ld, task->rows);
-        bc_epilogue(task);
+        bc_epilogue_from(task, (bc_row_step){.op = BC_ROW_I32, .x = task->acc, .ld = task->ld});
         return;
     }
     size_t stride;

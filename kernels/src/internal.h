@@ -58,6 +58,34 @@
 #define BC_PANEL_BINARY 8 /* filters per panel of bgemm */
 #define BC_PANEL_FLOAT 16 /* filters per panel of fgemm, wgemm, igemm */
 
+/* One link of an epilogue. What it does to y, the float of pixel p and channel i: */
+typedef enum bc_row_op {
+    /* sources; the first step is one, and only the first */
+    BC_ROW_LOAD, /* x[p * ld + i], floats */
+    BC_ROW_I32,  /* (float)x[p * ld + i], int32; exact */
+    BC_ROW_POP,  /* (float)(base[p][i] - 2 * x[p * ld + i]), int32; exact */
+    /* every operation is rounded on its own */
+    BC_ROW_AFFINE,   /* y * scale[i], + bias[i] */
+    BC_ROW_RELU,     /* y > 0 ? y : +0 */
+    BC_ROW_HARDTANH, /* t = y > -1 ? y : -1; t < 1 ? t : 1 */
+    BC_ROW_PRELU,    /* y >= 0 ? y : y * scale[i] */
+    BC_ROW_ADD,      /* y + x[p * ld + i], floats */
+    BC_ROW_MUL_MAP,  /* y * x[p], floats */
+    /* sinks; y goes on as it is */
+    BC_ROW_STORE, /* to[p * ld + i] = y, floats */
+    BC_ROW_SIGN,  /* bit i of the ceil(c / 8) bytes at to + p * ld = y < 0 (so -0.0 and NaN give 0),
+                     unused bits of the last byte 0 */
+} bc_row_op;
+
+typedef struct bc_row_step {
+    bc_row_op op;
+    const void *x;
+    const int32_t *const *base; /* a pointer per pixel */
+    const float *scale, *bias;  /* c each */
+    void *to;
+    size_t ld; /* from one row of x or `to` to the next */
+} bc_row_step;
+
 typedef struct bc_kernels {
     const char *name;
     uint32_t cpu_needs; /* BC_CPU_* bits, all needed */
@@ -102,40 +130,16 @@ typedef struct bc_kernels {
     void (*fdepthwise)(size_t m, size_t c, size_t taps, const float *const *a, const float *w,
                        float *y, size_t ld);
 
-    /* ---- from accumulators ---- */
+    /* ---- epilogues ---- */
 
-    /* y[p * ld + i] = (float)(base[p][i] - 2 * pop[p * ld + i]); m rows of c, one ld for both;
-     * base: m pointers. Exact. */
-    void (*pop_to_f32)(size_t m, size_t c, const int32_t *pop, size_t ld,
-                       const int32_t *const *base, float *y);
-
-    /* y = (float)acc; m rows of c, one ld for both. Exact. */
-    void (*i32_to_f32)(size_t m, size_t c, const int32_t *acc, size_t ld, float *y);
+    /* Sends m rows of c channels through `count` steps. A sink may write what the source reads (the
+     * same rows), and nothing else that is read. */
+    void (*steps)(size_t m, size_t c, const bc_row_step *list, size_t count);
 
     /* bit i of pixel p = acc[p * ld + i] < tau[i]; ceil(c / 8) bytes at out + p * out_stride,
      * unused bits 0. */
     void (*i32_to_bits)(size_t m, size_t c, const int32_t *acc, size_t ld, const int32_t *tau,
                         uint8_t *out, size_t out_stride);
-
-    /* ---- rows of floats, in place ---- */
-
-    /* y * scale[i], + bias[i] */
-    void (*affine)(size_t m, size_t c, float *y, size_t ld, const float *scale, const float *bias);
-    /* y > 0 ? y : +0 */
-    void (*relu)(size_t m, size_t c, float *y, size_t ld);
-    /* t = y > -1 ? y : -1; t < 1 ? t : 1 */
-    void (*hardtanh)(size_t m, size_t c, float *y, size_t ld);
-    /* y >= 0 ? y : y * slope[i] */
-    void (*prelu)(size_t m, size_t c, float *y, size_t ld, const float *slope);
-    /* y + x[p * ldx + i] */
-    void (*add)(size_t m, size_t c, float *y, size_t ld, const float *x, size_t ldx);
-    /* y * map[p] */
-    void (*mul_map)(size_t m, size_t c, float *y, size_t ld, const float *map);
-
-    /* bit i of pixel p = y[p * ld + i] < 0 (so -0.0 and NaN give 0); ceil(c / 8) bytes at out + p *
-     * out_stride, unused bits of the last byte 0. */
-    void (*sign_bits)(size_t m, size_t c, const float *y, size_t ld, uint8_t *out,
-                      size_t out_stride);
 
     /* ---- pooling ---- */
 

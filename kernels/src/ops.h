@@ -70,8 +70,8 @@ void bc_window_pointers(const bc_node *node, const void *source, size_t p0, size
 void bc_window_inside(size_t o, size_t size, size_t before, size_t kernel, size_t dilation,
                       size_t stride, size_t *first, size_t *count);
 
-/* epilogue.c: chooses the value whose memory can hold the float rows themselves, if `allowed`; sets
- * uses_rows. */
+/* epilogue.c: for operations that make float rows: chooses the value whose memory can hold them, if
+ * `allowed`; sets uses_rows. */
 void bc_node_direct(bc_node *node, bool allowed);
 
 /* weights.c: a 1-bit weight of the file, true = -1. */

@@ -49,11 +49,15 @@ size_t bc_task_bytes(const bc_node *node);
 typedef void bc_task_work(const bc_task *task);
 void bc_run_tasks(const bc_run *run, const bc_node *node, size_t mr, bc_task_work *work);
 
-/* epilogue.c: sends the task's rows (task->rows, task->ld) through the steps of the node. */
+/* epilogue.c: sends the task's rows, which `source` (a BC_ROW_ source) finds, through the steps of
+ * the node. */
+void bc_epilogue_from(const bc_task *task, bc_row_step source);
+
+/* epilogue.c: the same for rows of floats: task->rows, task->ld. */
 void bc_epilogue(const bc_task *task);
 
-/* epilogue.c: the same from rows of integers (task->acc): one threshold, or conversion to float and
- * steps. */
+/* epilogue.c: the same for rows of integers: task->acc, task->ld; here a threshold is a step too.
+ */
 void bc_integer_epilogue(const bc_task *task);
 
 /* tasks.c: moves the pointers of the task from group g to the next one, if there is one. */

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LIMIT_24 = (1 << 24) - 1 };
+enum { LIMIT_24 = (1 << 24) - 1, STEPS = 6 };
 
 static int failures;
 static int cases;
@@ -38,35 +38,86 @@ static void *copy_of(const void *from, size_t bytes) {
 
 /* Runs `call` (which names its table `k` and its output `out`) by scalar and by every table, on
  * copies of `start`. */
-#define COMPARE(name, start, out_bytes, call)                                                      \
+#define COMPARE(name, start, out_bytes, ...)                                                       \
     do {                                                                                           \
         void *want = copy_of(start, out_bytes);                                                    \
         {                                                                                          \
             const bc_kernels *k = &bc_kernels_scalar;                                              \
             void *out = want;                                                                      \
-            call;                                                                                  \
+            __VA_ARGS__;                                                                           \
         }                                                                                          \
         for (size_t t = 0; t < tables_count; t++) {                                                \
             const bc_kernels *k = tables[t];                                                       \
             void *out = copy_of(start, out_bytes);                                                 \
-            call;                                                                                  \
+            __VA_ARGS__;                                                                           \
             failures += differs(want, out, out_bytes, k, WHAT(name), ROWS(r));                     \
         }                                                                                          \
         cases++;                                                                                   \
     } while (0)
 
-static void check_steps(rows r) {
-    const size_t n = r.bytes / 4;
-    const float *y = floats(n, r.f), *scale = floats(r.c, FILL_RANDOM),
-                *bias = floats(r.c, FILL_RANDOM);
-    const float *x = floats((r.m - 1) * (r.ld + 2) + r.c, FILL_RANDOM),
-                *map = floats(r.m, FILL_RANDOM);
-    COMPARE("affine", y, r.bytes, k->affine(r.m, r.c, out, r.ld, scale, bias));
-    COMPARE("relu", y, r.bytes, k->relu(r.m, r.c, out, r.ld));
-    COMPARE("hardtanh", y, r.bytes, k->hardtanh(r.m, r.c, out, r.ld));
-    COMPARE("prelu", y, r.bytes, k->prelu(r.m, r.c, out, r.ld, scale));
-    COMPARE("add", y, r.bytes, k->add(r.m, r.c, out, r.ld, x, r.ld + 2));
-    COMPARE("mul_map", y, r.bytes, k->mul_map(r.m, r.c, out, r.ld, map));
+/* List number i: every step alone, then random lists; rows into others, in place, and bits. */
+static void check_list(rows r, size_t i) {
+    const size_t n = r.bytes / 4, sign_ld = (r.c + 7) / 8 + 3;
+    float *y = floats(n, r.f);
+    const float *scale = floats(r.c, FILL_RANDOM), *bias = floats(r.c, FILL_RANDOM),
+                *map = floats(r.m, FILL_RANDOM),
+                *x = floats((r.m - 1) * (r.ld + 2) + r.c, FILL_RANDOM);
+    const void *blank = guarded(r.m * sign_ld, 4);
+    const bc_row_step all[STEPS] = {
+        {.op = BC_ROW_AFFINE, .scale = scale, .bias = bias},
+        {.op = BC_ROW_RELU},
+        {.op = BC_ROW_HARDTANH},
+        {.op = BC_ROW_PRELU, .scale = scale},
+        {.op = BC_ROW_ADD, .x = x, .ld = r.ld + 2},
+        {.op = BC_ROW_MUL_MAP, .x = map},
+    };
+    if (r.f == FILL_RANDOM)
+        y[random64() % n] = (float)NAN;
+    bc_row_step list[10] = {{.op = BC_ROW_LOAD, .x = y, .ld = r.ld}};
+    size_t count = 1;
+    if (i < STEPS)
+        list[count++] = all[i];
+    while (i >= STEPS && count < 8)
+        list[count++] = all[random64() % STEPS];
+    COMPARE("steps", y, r.bytes, {
+        list[count] = (bc_row_step){.op = BC_ROW_STORE, .to = out, .ld = r.ld};
+        k->steps(r.m, r.c, list, count + 1);
+    });
+    COMPARE("steps, bits", blank, (r.m - 1) * sign_ld + (r.c + 7) / 8, {
+        list[count] = (bc_row_step){.op = BC_ROW_SIGN, .to = out, .ld = sign_ld};
+        k->steps(r.m, r.c, list, count + 1);
+    });
+    COMPARE("steps, in place", y, r.bytes, {
+        list[0].x = out;
+        list[count] = (bc_row_step){.op = BC_ROW_STORE, .to = out, .ld = r.ld};
+        k->steps(r.m, r.c, list, count + 1);
+    });
+    release_all();
+}
+
+/* The sources that are integers; and what goes on after a store and a sign is what was stored. */
+static void check_sources(rows r) {
+    const size_t n = r.bytes / 4, stride = (r.c + 7) / 8 + 1;
+    const int32_t *acc = integers(n, r.f, LIMIT_24), *pop = integers(n, r.f, LIMIT_24 / 4),
+                  *bases = integers(2 * r.c, FILL_RANDOM, LIMIT_24 / 4);
+    const int32_t *const *base =
+        (const int32_t *const *)(const void *)indirection(r.m, 1, bases, 2, r.c * 4);
+    const float *scale = floats(r.c, FILL_RANDOM), *bias = floats(r.c, FILL_RANDOM);
+    const void *blank = guarded(2 * r.bytes + r.m * stride, 4);
+    const bc_row_step sources[2] = {{.op = BC_ROW_I32, .x = acc, .ld = r.ld},
+                                    {.op = BC_ROW_POP, .x = pop, .base = base, .ld = r.ld}};
+    for (size_t i = 0; i < 2; i++) {
+        COMPARE("steps, from integers", blank, 2 * r.bytes + r.m * stride, {
+            uint8_t *bits = (uint8_t *)out + 2 * r.bytes;
+            const bc_row_step list[] = {
+                sources[i],
+                {.op = BC_ROW_STORE, .to = out, .ld = r.ld},
+                {.op = BC_ROW_SIGN, .to = bits, .ld = stride},
+                {.op = BC_ROW_AFFINE, .scale = scale, .bias = bias},
+                {.op = BC_ROW_STORE, .to = (char *)out + r.bytes, .ld = r.ld}};
+            k->steps(r.m, r.c, list, sizeof list / sizeof *list);
+        });
+    }
     release_all();
 }
 
@@ -74,22 +125,11 @@ static void check_conversions(rows r) {
     const size_t n = r.bytes / 4, bytes = (r.c + 7) / 8, stride = bytes + 3,
                  bit_bytes = (r.m - 1) * stride + bytes;
     const int32_t *acc = integers(n, r.f, LIMIT_24), *tau = integers(r.c, FILL_RANDOM, LIMIT_24);
-    const int32_t *pop = integers(n, r.f, LIMIT_24 / 4),
-                  *bases = integers(2 * r.c, FILL_RANDOM, LIMIT_24 / 4);
-    const int32_t *const *base =
-        (const int32_t *const *)(const void *)indirection(r.m, 1, bases, 2, r.c * 4);
     const void *blank = guarded(bc_max(r.bytes, bit_bytes), 4);
-    COMPARE("i32_to_f32", blank, r.bytes, k->i32_to_f32(r.m, r.c, acc, r.ld, out));
-    COMPARE("pop_to_f32", blank, r.bytes, k->pop_to_f32(r.m, r.c, pop, r.ld, base, out));
     COMPARE("i32_to_bits", blank, bit_bytes, k->i32_to_bits(r.m, r.c, acc, r.ld, tau, out, stride));
     COMPARE("i32_to_bits (ties)", blank, bit_bytes,
             k->i32_to_bits(r.m, r.c, acc, r.ld, acc, out, stride));
-
-    float *y = floats(n, r.f);
-    if (r.f == FILL_RANDOM)
-        y[random64() % n] = (float)NAN;
-    COMPARE("sign_bits", blank, bit_bytes, k->sign_bits(r.m, r.c, y, r.ld, out, stride));
-    const float inv = 1.0f / (float)r.c;
+    const float *y = floats(n, r.f), inv = 1.0f / (float)r.c;
     COMPARE("abs_mean", blank, r.m * 4, k->abs_mean(r.m, r.c, y, r.ld, inv, out));
     release_all();
 }
@@ -131,7 +171,9 @@ int check_rows(void) {
             for (fill f = 0; f < FILLS; f++) {
                 const size_t c = j < 33 ? j + 1 : more[j - 33], ld = c + (i % 2 ? 0 : 3);
                 const rows r = {m[i], c, ld, f, ((m[i] - 1) * ld + c) * 4};
-                check_steps(r);
+                for (size_t list = 0; list < STEPS + 3; list++)
+                    check_list(r, list);
+                check_sources(r);
                 check_conversions(r);
                 check_pools(r, taps[(i + j) % 4]);
             }

@@ -18,7 +18,7 @@
 #undef _mm512_madd_epi16
 #define _mm512_madd_epi16 simde_mm512_madd_epi16
 
-/* ... and does not know this one. */
+/* ... and does not know these. */
 static inline simde__m512i bc_simde_cvtepi32_epi64(__m256i x) {
     int32_t from[8];
     int64_t to[8];
@@ -27,6 +27,16 @@ static inline simde__m512i bc_simde_cvtepi32_epi64(__m256i x) {
         to[i] = from[i];
     return simde_mm512_loadu_si512(to);
 }
+static inline simde__m512 bc_simde_cvtepi32_ps(simde__m512i x) {
+    int32_t from[16];
+    float to[16];
+    simde_mm512_storeu_si512(from, x);
+    for (int i = 0; i < 16; i++)
+        to[i] = (float)from[i];
+    return simde_mm512_loadu_ps(to);
+}
+#undef _mm512_cvtepi32_ps
+#define _mm512_cvtepi32_ps bc_simde_cvtepi32_ps
 #undef _mm512_cvtepi32_epi64
 #define _mm512_cvtepi32_epi64 bc_simde_cvtepi32_epi64
 #if defined(__GNUC__)

@@ -6,6 +6,8 @@
 
 BC_TARGET_BEGIN("avx2,fma")
 
+#define BC_F32X16
+#include "avx2_f32x16.h"
 #include "rows_x86.h"
 
 /* The roofline: 12 chains of what one step of a tile's inner loop does, without its loads. */

@@ -4,6 +4,8 @@
 
 BC_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512vl,avx512vpopcntdq")
 
+#define BC_F32X16
+#include "avx512_f32x16.h"
 #include "rows_x86.h"
 
 /* The roofline: 14 chains of what one step of a tile's inner loop does, without its loads. */

@@ -2,32 +2,18 @@
  * instruction set's file raises its target and includes this file inside, so that each gets its own
  * code; contracts are in internal.h.
  *
- * Before that it defines two functions of pointers to 8 values: bit j of BC_LESS_ZERO8(y) tells
- * y[j] < 0 (float), bit j of BC_LESS8(acc, tau) tells acc[j] < tau[j] (int32).
- * No comparison chooses between products here: a product is computed first, always, because
- * compilers may not make it unconditional themselves. */
+ * Before that it defines a function of pointers to 8 int32: bit j of BC_LESS8(acc, tau) tells
+ * acc[j] < tau[j]; and f32x16 with its operations, and BC_F32X16, where it has better ones than
+ * plain_f32x16.h.
+ */
 
 #include <math.h>
 #include <string.h>
 
-static void pop_to_f32(size_t m, size_t c, const int32_t *pop, size_t ld,
-                       const int32_t *const *base, float *y) {
-    for (size_t p = 0; p < m; p++) {
-        const int32_t *restrict from = pop + p * ld, *restrict b = base[p];
-        float *restrict to = y + p * ld;
-        for (size_t i = 0; i < c; i++)
-            to[i] = (float)(b[i] - 2 * from[i]);
-    }
-}
-
-static void i32_to_f32(size_t m, size_t c, const int32_t *acc, size_t ld, float *y) {
-    for (size_t p = 0; p < m; p++) {
-        const int32_t *restrict from = acc + p * ld;
-        float *restrict to = y + p * ld;
-        for (size_t i = 0; i < c; i++)
-            to[i] = (float)from[i];
-    }
-}
+#ifndef BC_F32X16
+#include "plain_f32x16.h"
+#endif
+#include "steps.h"
 
 static void i32_to_bits(size_t m, size_t c, const int32_t *acc, size_t ld, const int32_t *tau,
                         uint8_t *out, size_t out_stride) {
@@ -39,73 +25,6 @@ static void i32_to_bits(size_t m, size_t c, const int32_t *acc, size_t ld, const
             unsigned bits = 0;
             for (size_t j = i; j < c; j++)
                 bits |= (unsigned)(acc[j] < tau[j]) << (j - i);
-            out[i / 8] = (uint8_t)bits;
-        }
-    }
-}
-
-static void affine(size_t m, size_t c, float *y, size_t ld, const float *scale, const float *bias) {
-    for (size_t p = 0; p < m; p++) {
-        float *restrict to = y + p * ld;
-        const float *restrict s = scale, *restrict b = bias;
-        for (size_t i = 0; i < c; i++)
-            to[i] = to[i] * s[i] +
-                    b[i]; /* two roundings: the library is built with -ffp-contract=off */
-    }
-}
-
-static void relu(size_t m, size_t c, float *y, size_t ld) {
-    for (size_t p = 0; p < m; p++)
-        for (size_t i = 0; i < c; i++)
-            y[p * ld + i] = y[p * ld + i] > 0 ? y[p * ld + i] : 0;
-}
-
-static void hardtanh(size_t m, size_t c, float *y, size_t ld) {
-    for (size_t p = 0; p < m; p++)
-        for (size_t i = 0; i < c; i++) {
-            float t = y[p * ld + i] > -1 ? y[p * ld + i] : -1;
-            y[p * ld + i] = t < 1 ? t : 1;
-        }
-}
-
-static void prelu(size_t m, size_t c, float *y, size_t ld, const float *slope) {
-    for (size_t p = 0; p < m; p++) {
-        float *restrict to = y + p * ld;
-        const float *restrict s = slope;
-        for (size_t i = 0; i < c; i++) {
-            float product = to[i] * s[i];
-            to[i] = to[i] >= 0 ? to[i] : product;
-        }
-    }
-}
-
-static void add(size_t m, size_t c, float *y, size_t ld, const float *x, size_t ldx) {
-    for (size_t p = 0; p < m; p++) {
-        float *restrict to = y + p * ld;
-        const float *restrict from = x + p * ldx;
-        for (size_t i = 0; i < c; i++)
-            to[i] = to[i] + from[i];
-    }
-}
-
-static void mul_map(size_t m, size_t c, float *y, size_t ld, const float *map) {
-    for (size_t p = 0; p < m; p++) {
-        const float by = map[p];
-        for (size_t i = 0; i < c; i++)
-            y[p * ld + i] = y[p * ld + i] * by;
-    }
-}
-
-static void sign_bits(size_t m, size_t c, const float *y, size_t ld, uint8_t *out,
-                      size_t out_stride) {
-    for (size_t p = 0; p < m; p++, y += ld, out += out_stride) {
-        size_t i = 0;
-        for (; i + 8 <= c; i += 8)
-            out[i / 8] = BC_LESS_ZERO8(y + i);
-        if (i < c) {
-            unsigned bits = 0;
-            for (size_t j = i; j < c; j++)
-                bits |= (unsigned)(y[j] < 0) << (j - i);
             out[i / 8] = (uint8_t)bits;
         }
     }
@@ -194,7 +113,5 @@ static void abs_mean(size_t m, size_t c, const float *x, size_t ld, float inv, f
 
 /* These kernels' members of a table. */
 #define BC_ROWS                                                                                    \
-    .fdepthwise = fdepthwise, .pop_to_f32 = pop_to_f32, .i32_to_f32 = i32_to_f32,                  \
-    .i32_to_bits = i32_to_bits, .affine = affine, .relu = relu, .hardtanh = hardtanh,              \
-    .prelu = prelu, .add = add, .mul_map = mul_map, .sign_bits = sign_bits, .max_pool = max_pool,  \
+    .fdepthwise = fdepthwise, .steps = steps, .i32_to_bits = i32_to_bits, .max_pool = max_pool,    \
     .avg_pool = avg_pool, .bit_pool = bit_pool, .abs_mean = abs_mean

@@ -88,17 +88,55 @@ static void fdepthwise__scalar(size_t m, size_t c, size_t taps, const float *con
         }
 }
 
-static void pop_to_f32__scalar(size_t m, size_t c, const int32_t *pop, size_t ld,
-                               const int32_t *const *base, float *y) {
+static void steps__scalar(size_t m, size_t c, const bc_row_step *list, size_t count) {
     for (size_t p = 0; p < m; p++)
-        for (size_t i = 0; i < c; i++)
-            y[p * ld + i] = (float)(base[p][i] - 2 * pop[p * ld + i]);
-}
-
-static void i32_to_f32__scalar(size_t m, size_t c, const int32_t *acc, size_t ld, float *y) {
-    for (size_t p = 0; p < m; p++)
-        for (size_t i = 0; i < c; i++)
-            y[p * ld + i] = (float)acc[p * ld + i];
+        for (size_t i = 0; i < c; i++) {
+            float y = 0;
+            for (const bc_row_step *s = list; s < list + count; s++) {
+                const size_t at = p * s->ld + i;
+                const float *x = s->x;
+                const int32_t *integers = s->x;
+                uint8_t *bits;
+                switch (s->op) {
+                case BC_ROW_LOAD:
+                    y = x[at];
+                    break;
+                case BC_ROW_I32:
+                    y = (float)integers[at];
+                    break;
+                case BC_ROW_POP:
+                    y = (float)(s->base[p][i] - 2 * integers[at]);
+                    break;
+                case BC_ROW_AFFINE:
+                    y = y * s->scale[i];
+                    y = y + s->bias[i];
+                    break;
+                case BC_ROW_RELU:
+                    y = y > 0 ? y : 0;
+                    break;
+                case BC_ROW_HARDTANH:
+                    y = y > -1 ? y : -1;
+                    y = y < 1 ? y : 1;
+                    break;
+                case BC_ROW_PRELU:
+                    y = y >= 0 ? y : y * s->scale[i];
+                    break;
+                case BC_ROW_ADD:
+                    y = y + x[at];
+                    break;
+                case BC_ROW_MUL_MAP:
+                    y = y * x[p];
+                    break;
+                case BC_ROW_STORE:
+                    ((float *)s->to)[at] = y;
+                    break;
+                case BC_ROW_SIGN:
+                    bits = (uint8_t *)s->to + p * s->ld + i / 8;
+                    *bits = (uint8_t)((i % 8 ? *bits : 0) | (y < 0) << i % 8);
+                    break;
+                }
+            }
+        }
 }
 
 static void i32_to_bits__scalar(size_t m, size_t c, const int32_t *acc, size_t ld,
@@ -107,56 +145,6 @@ static void i32_to_bits__scalar(size_t m, size_t c, const int32_t *acc, size_t l
         memset(out + p * out_stride, 0, (c + 7) / 8);
         for (size_t i = 0; i < c; i++)
             out[p * out_stride + i / 8] |= (uint8_t)((acc[p * ld + i] < tau[i]) << i % 8);
-    }
-}
-
-static void affine__scalar(size_t m, size_t c, float *y, size_t ld, const float *scale,
-                           const float *bias) {
-    for (size_t p = 0; p < m; p++)
-        for (size_t i = 0; i < c; i++) {
-            float product = y[p * ld + i] * scale[i];
-            y[p * ld + i] = product + bias[i];
-        }
-}
-
-static void relu__scalar(size_t m, size_t c, float *y, size_t ld) {
-    for (size_t p = 0; p < m; p++)
-        for (size_t i = 0; i < c; i++)
-            y[p * ld + i] = y[p * ld + i] > 0 ? y[p * ld + i] : 0;
-}
-
-static void hardtanh__scalar(size_t m, size_t c, float *y, size_t ld) {
-    for (size_t p = 0; p < m; p++)
-        for (size_t i = 0; i < c; i++) {
-            float t = y[p * ld + i] > -1 ? y[p * ld + i] : -1;
-            y[p * ld + i] = t < 1 ? t : 1;
-        }
-}
-
-static void prelu__scalar(size_t m, size_t c, float *y, size_t ld, const float *slope) {
-    for (size_t p = 0; p < m; p++)
-        for (size_t i = 0; i < c; i++)
-            y[p * ld + i] = y[p * ld + i] >= 0 ? y[p * ld + i] : y[p * ld + i] * slope[i];
-}
-
-static void add__scalar(size_t m, size_t c, float *y, size_t ld, const float *x, size_t ldx) {
-    for (size_t p = 0; p < m; p++)
-        for (size_t i = 0; i < c; i++)
-            y[p * ld + i] = y[p * ld + i] + x[p * ldx + i];
-}
-
-static void mul_map__scalar(size_t m, size_t c, float *y, size_t ld, const float *map) {
-    for (size_t p = 0; p < m; p++)
-        for (size_t i = 0; i < c; i++)
-            y[p * ld + i] = y[p * ld + i] * map[p];
-}
-
-static void sign_bits__scalar(size_t m, size_t c, const float *y, size_t ld, uint8_t *out,
-                              size_t out_stride) {
-    for (size_t p = 0; p < m; p++) {
-        memset(out + p * out_stride, 0, (c + 7) / 8);
-        for (size_t i = 0; i < c; i++)
-            out[p * out_stride + i / 8] |= (uint8_t)((y[p * ld + i] < 0) << i % 8);
     }
 }
 
@@ -239,16 +227,8 @@ const bc_kernels bc_kernels_scalar = {
     .wgemm = wgemm__scalar,
     .igemm = igemm__scalar,
     .fdepthwise = fdepthwise__scalar,
-    .pop_to_f32 = pop_to_f32__scalar,
-    .i32_to_f32 = i32_to_f32__scalar,
+    .steps = steps__scalar,
     .i32_to_bits = i32_to_bits__scalar,
-    .affine = affine__scalar,
-    .relu = relu__scalar,
-    .hardtanh = hardtanh__scalar,
-    .prelu = prelu__scalar,
-    .add = add__scalar,
-    .mul_map = mul_map__scalar,
-    .sign_bits = sign_bits__scalar,
     .max_pool = max_pool__scalar,
     .avg_pool = avg_pool__scalar,
     .bit_pool = bit_pool__scalar,

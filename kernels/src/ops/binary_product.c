@@ -164,8 +164,6 @@ static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
     }
     node->uses_acc = !node->limit;
     node->direct = -1;
-    if (!threshold)
-        bc_node_direct(node, node->group_out % BC_PANEL_BINARY == 0);
     if (bc_ops[node->op].kind == BC_KIND_DENSE)
         bc_window_flatten(node);
     return bc_window_prepare(model, node, error);
@@ -244,8 +242,9 @@ static void product_task(const bc_task *task) {
         return;
     }
     if (node->steps[0].op != BC_STEP_THRESHOLD) {
-        k->pop_to_f32(task->m, task->c, task->acc, task->ld, task->pixel, task->rows);
-        bc_epilogue(task);
+        bc_epilogue_from(
+            task,
+            (bc_row_step){.op = BC_ROW_POP, .x = task->acc, .base = task->pixel, .ld = task->ld});
         return;
     }
     for (size_t p = 0; p < task->m; p++)

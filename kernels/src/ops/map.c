@@ -7,7 +7,8 @@
 static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
     node->pixel_bytes = model->values[node->input].pixel_bytes;
     node->direct = -1;
-    if (model->values[node->input].dtype != BC_BITS)
+    bc_dtype dtype = model->values[node->input].dtype;
+    if (dtype == BC_U8 || (dtype == BC_F32 && node->op != BC_OP_elementwise))
         bc_node_direct(node, true);
     if (node->op != BC_OP_flatten)
         return bc_window_prepare(model, node, error);
@@ -19,15 +20,13 @@ static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
 static void elementwise_task(const bc_task *task) {
     const bc_node *node = task->node;
     const char *main = task->run->values[node->input] + task->p0 * node->pixel_bytes;
-    bool is_u8 = task->run->model->values[node->input].dtype == BC_U8;
-    for (size_t p = 0; p < task->m; p++, main += node->pixel_bytes) {
-        float *y = task->rows + p * task->ld;
-        if (is_u8)
-            for (size_t c = 0; c < node->c; c++)
-                y[c] = (float)((const uint8_t *)main)[c];
-        else
-            memcpy(y, main, node->pixel_bytes);
+    if (task->run->model->values[node->input].dtype == BC_F32) {
+        bc_epilogue_from(task, (bc_row_step){.op = BC_ROW_LOAD, .x = main, .ld = node->c});
+        return;
     }
+    for (size_t p = 0; p < task->m; p++, main += node->pixel_bytes)
+        for (size_t c = 0; c < node->c; c++)
+            task->rows[p * task->ld + c] = (float)((const uint8_t *)main)[c];
     bc_epilogue(task);
 }
 

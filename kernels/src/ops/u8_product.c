@@ -19,10 +19,7 @@ static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
         bc_row_taps(node);
     node->prep_bytes = node->copy.h * node->copy.w * node->copy.pixel_bytes;
     node->uses_acc = true;
-    if (node->steps[0].op != BC_STEP_THRESHOLD)
-        bc_node_direct(node, node->group_out % BC_PANEL_FLOAT == 0);
-    else
-        node->direct = -1;
+    node->direct = -1;
     return bc_window_prepare(model, node, error);
 }
 

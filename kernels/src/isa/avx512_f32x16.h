@@ -1,0 +1,31 @@
+/* avx512_f32x16.h: the sixteen floats of steps.h as one register; meanings are in plain_f32x16.h.
+ * max and min return their second operand where one is a NaN or both are zeros, as `y > x ? y : x`
+ * does. */
+typedef __m512 f32x16;
+
+#define f32x16_load _mm512_loadu_ps
+#define f32x16_store _mm512_storeu_ps
+#define f32x16_splat _mm512_set1_ps
+#define f32x16_add _mm512_add_ps
+#define f32x16_mul _mm512_mul_ps
+#define f32x16_above _mm512_max_ps
+#define f32x16_below _mm512_min_ps
+
+static BC_INLINE f32x16 f32x16_from_i32(const int32_t *from) {
+    return _mm512_cvtepi32_ps(_mm512_loadu_si512((const void *)from));
+}
+
+static BC_INLINE f32x16 f32x16_from_pop(const int32_t *base, const int32_t *pop) {
+    const __m512i half = _mm512_loadu_si512((const void *)pop);
+    return _mm512_cvtepi32_ps(
+        _mm512_sub_epi32(_mm512_loadu_si512((const void *)base), _mm512_add_epi32(half, half)));
+}
+
+static BC_INLINE f32x16 f32x16_prelu(f32x16 y, f32x16 slope) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(y, _mm512_setzero_ps(), _CMP_GE_OQ),
+                                _mm512_mul_ps(y, slope), y);
+}
+
+static BC_INLINE unsigned f32x16_negative(f32x16 y) {
+    return _mm512_cmp_ps_mask(y, _mm512_setzero_ps(), _CMP_LT_OQ);
+}
