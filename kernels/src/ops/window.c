@@ -65,31 +65,49 @@ static void pointers_at_border(const bc_node *node, const char *sample, size_t o
     }
 }
 
+/* Output columns [first, end) have all their taps inside, as far as columns go. */
+static void inside_columns(const bc_window *win, size_t *first, size_t *end) {
+    const size_t reach = (win->kw - 1) * win->dw + 1, padded = win->left + win->w;
+    *first = bc_min((win->left + win->sw - 1) / win->sw, win->ow);
+    *end = padded < reach ? 0 : bc_min((padded - reach) / win->sw + 1, win->ow);
+    *end = bc_max(*first, *end);
+}
+
+/* Pixels of one row, all taps inside. */
+static void pointers_inside(const bc_node *node, const char *origin, size_t count,
+                            const void **out) {
+    const size_t taps = node->taps, step = node->window.sw * node->pixel_bytes;
+    const size_t *offset = node->tap_offset;
+    for (size_t i = 0; i < count; i++, origin += step, out += taps)
+        for (size_t t = 0; t < taps; t++)
+            out[t] = origin + offset[t];
+}
+
 void bc_window_pointers(const bc_node *node, const void *source, size_t p0, size_t m,
                         const void **pointers) {
     const bc_window *win = &node->window;
-    const size_t reach_h = (win->kh - 1) * win->dh, reach_w = (win->kw - 1) * win->dw;
-    const size_t *offset = node->tap_offset;
-    size_t ow = p0 % win->ow, oh = p0 / win->ow % win->oh;
-    const char *sample =
-        (const char *)source + p0 / (win->ow * win->oh) * win->h * win->w * node->pixel_bytes;
-    for (size_t p = 0; p < m; p++, pointers += node->taps) {
-        size_t y = oh * win->sh, x = ow * win->sw;
-        if (y >= win->top && y + reach_h < win->top + win->h && x >= win->left &&
-            x + reach_w < win->left + win->w) {
-            const char *origin =
-                sample + ((y - win->top) * win->w + (x - win->left)) * node->pixel_bytes;
-            for (size_t t = 0; t < node->taps; t++)
-                pointers[t] = origin + offset[t];
+    const size_t reach = (win->kh - 1) * win->dh, image = win->h * win->w * node->pixel_bytes;
+    size_t ow = p0 % win->ow, oh = p0 / win->ow % win->oh, first, end;
+    const char *sample = (const char *)source + p0 / (win->ow * win->oh) * image;
+    inside_columns(win, &first, &end);
+    for (size_t n; m; m -= n, pointers += n * node->taps) {
+        const size_t y = oh * win->sh;
+        const bool row_inside = y >= win->top && y + reach < win->top + win->h;
+        if (row_inside && ow >= first && ow < end) {
+            n = bc_min(m, end - ow);
+            const size_t at = (y - win->top) * win->w + (ow * win->sw - win->left);
+            pointers_inside(node, sample + at * node->pixel_bytes, n, pointers);
         } else {
+            n = 1;
             pointers_at_border(node, sample, oh, ow, pointers);
         }
-        if (++ow < win->ow)
+        ow += n;
+        if (ow < win->ow)
             continue;
         ow = 0;
         if (++oh < win->oh)
             continue;
         oh = 0;
-        sample += win->h * win->w * node->pixel_bytes;
+        sample += image;
     }
 }
