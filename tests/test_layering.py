@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "bincompress"
 
 # A module or package may import only what stands before it.
 ORDER = (
-    *("errors", "program", "user_code", "recipe", "graph", "data", "zoo"),
+    *("errors", "program", "user_code", "methods", "recipe", "graph", "data", "zoo"),
     *("load", "plan", "binarize", "checkpoint", "finetune", "lower", "pack", "runtime"),
     *("compare", "verify", "evaluate", "bench", "report", "gates", "outputs", "inputs", "export", "pipeline", "demo"),
     *("cli", "__main__"),

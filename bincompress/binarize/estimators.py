@@ -1,17 +1,19 @@
-"""sgn and its surrogate gradients: one autograd function and one registry row per straight-through estimator.
+"""sgn and its surrogate gradients, which the methods register (`bincompress.methods.ESTIMATORS`).
 
 Every estimator has the same forward, `sgn(x) = +1 if x >= 0 else -1` (so sgn(0) = sgn(-0.0) = +1, never `torch.sign`),
-or, where training is stochastic, +1 with probability `hs(x) = clip((x + 1) / 2, 0, 1)`. They differ in d sgn / dx.
+or, where training is stochastic, +1 with probability `hs(x) = clip((x + 1) / 2, 0, 1)`. They differ in d sgn / dx. One
+autograd function serves them all; the most used ones have a faster one of their own that computes the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from bincompress.methods import ESTIMATORS, GRADIENTS, Estimator
 
 # The next float32 above 1: aten's fused hardtanh_backward masks strictly, so this bound makes it 1{|x| <= 1} exactly.
 _JUST_ABOVE_ONE = 1.0 + 2.0**-23
@@ -77,28 +79,68 @@ class _ApproxSign(torch.autograd.Function):
         return x.abs().mul_(-2).add_(2).clamp_min_(0).mul_(grads[0]), None
 
 
-@dataclass(frozen=True)
-class Estimator:
-    """A surrogate gradient of sgn: its name in recipes, its formula, where it comes from and the function itself."""
+class _Surrogate(torch.autograd.Function):
+    """d sgn / dx := the gradient of an estimator's row."""
 
-    name: str
-    formula: str
-    paper: str
-    apply: Callable[[Tensor, bool], Tensor]
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, stochastic: bool, estimator: Estimator, progress: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.estimator, ctx.parameters = estimator, estimator.parameters(progress)
+        return _forward(x, stochastic)
 
-
-_ROWS = (
-    Estimator("ste", "1{|x| <= 1}", "BNN, arXiv 1602.02830, eq. 4", _Ste.apply),
-    Estimator("identity", "1", "BinaryConnect, arXiv 1511.00363: clipped latents need no mask", _Identity.apply),
-    Estimator("approxsign", "max(0, 2 - 2|x|)", "Bi-Real Net, arXiv 1808.00278, eq. 7", _ApproxSign.apply),
-)
-ESTIMATORS: dict[str, Estimator] = {row.name: row for row in _ROWS}
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (x,) = ctx.saved_tensors
+        return grads[0] * ctx.estimator.gradient(x, *ctx.parameters), None, None, None
 
 
-def binarize_tensor(x: Tensor, estimator: str, stochastic: bool = False) -> Tensor:
-    """Signs of `x` whose gradient is the named estimator's.
+FAST: dict[str, Callable[[Tensor, bool], Tensor]] = {
+    "ste": _Ste.apply,
+    "identity": _Identity.apply,
+    "approxsign": _ApproxSign.apply,
+}
+
+
+def binarize_tensor(x: Tensor, estimator: str, stochastic: bool = False, progress: float = 1.0) -> Tensor:
+    """Signs of `x` whose gradient is the named estimator's at this point of training (0..1).
 
     Returns: +-1 in x's shape and dtype; sampled instead of decided where `stochastic`.
     Raises: KeyError for an unknown estimator (recipes are checked before they come here).
     """
-    return ESTIMATORS[estimator].apply(x, stochastic)
+    fast = FAST.get(estimator)
+    if fast is not None:
+        return fast(x, stochastic)
+    signs: Tensor = _Surrogate.apply(x, stochastic, ESTIMATORS[estimator], progress)  # type: ignore[no-untyped-call]
+    return signs
+
+
+class _ScaledSigns(torch.autograd.Function):
+    """signs * alpha, whose gradient a `WeightGradient` divides between the signs and the weights behind them."""
+
+    @staticmethod
+    def forward(ctx: Any, signs: Tensor, alpha: Tensor, weight: Tensor, gradient: str, n: int) -> Tensor:
+        ctx.save_for_backward(signs, alpha)
+        ctx.gradient, ctx.n = gradient, n
+        return signs * alpha
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None, None]:
+        signs, alpha = ctx.saved_tensors
+        split = GRADIENTS[ctx.gradient].split
+        assert split is not None
+        to_signs, to_weight = split(grads[0], alpha, ctx.n, signs.shape[1])
+        to_alpha = (grads[0] * signs).sum_to_size(alpha.shape) if ctx.needs_input_grad[1] else None
+        return to_signs, to_alpha, to_weight, None, None
+
+
+def scale_signs(signs: Tensor, alpha: Tensor, weight: Tensor, gradient: str) -> Tensor:
+    """alpha * signs with the gradient of the named rule.
+
+    Shapes: signs and weight (C_out, C_in / groups, ...), signs being those of weight; alpha (C_out,) or (1,).
+    """
+    per_filter = alpha.reshape(-1, *([1] * (signs.dim() - 1)))
+    if GRADIENTS[gradient].split is None:
+        return signs * per_filter
+    count = signs.numel() // alpha.numel()
+    scaled: Tensor = _ScaledSigns.apply(signs, per_filter, weight, gradient, count)  # type: ignore[no-untyped-call]
+    return scaled

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from bincompress.binarize.method import Method
 from bincompress.binarize.modules import BinaryConv2d, BinaryLinear, BinaryWeightLayer
 from bincompress.errors import UnsupportedOpError
+from bincompress.methods import Method
 from bincompress.plan import LayerPlan
 
 
@@ -19,16 +19,18 @@ def binary_layer(module: nn.Module, row: LayerPlan, method: Method) -> BinaryWei
     Raises: UnsupportedOpError if the layer has no 1-bit form.
     """
     assert row.weight is not None
-    scale = row.weight.scale
+    weight = row.weight
     options: dict[str, Any] = {
         "bias": module.bias is not None,
-        "stochastic": row.weight.stochastic,
-        "clip": row.weight.clip,
-        "center": row.weight.center,
-        "granularity": scale.granularity,
-        "kind": scale.kind,
+        "stochastic": weight.stochastic,
+        "clip": weight.clip,
+        "center": weight.center,
+        "transform": weight.transform,
+        "granularity": weight.scale.granularity,
+        "kind": weight.scale.kind,
         # Latents that nothing clips must not freeze once they have left the estimator's window.
-        "estimator": "identity" if row.weight.clip is None else method.weight_estimator,
+        "estimator": weight.estimator or ("identity" if weight.clip is None else "ste"),
+        "gradient": weight.gradient,
         "learned_input_scale": row.activation is not None and row.activation.scale.kind == "learned",
     }
     layer: BinaryWeightLayer
@@ -53,9 +55,10 @@ def binary_layer(module: nn.Module, row: LayerPlan, method: Method) -> BinaryWei
     else:
         raise UnsupportedOpError(f"{row.name}: {type(module).__name__} has no 1-bit form; known: Conv2d, Linear")
     with torch.no_grad():
-        layer.weight.copy_(method.latents(module.weight.detach(), row.weight))
+        layer.weight.copy_(method.latents(module.weight.detach(), weight.model_dump()))
         if layer.bias is not None and module.bias is not None:
             layer.bias.copy_(module.bias.detach())
+    layer.project_latents()
     layer.reset_alpha()
     return layer
 

@@ -16,19 +16,22 @@ What each leaf computes in eval mode is the contract with `lower/`; training may
     Shift          y = x + shift[c]
 
 Flags that the stages of training switch, all true in a network that is exported: `binarize_weight` (false: the latent
-float weights are used as they are) and `Sign.binarize` (false: hardtanh(x), whose gradient is the STE's).
+float weights are used as they are) and `Sign.binarize` (false: hardtanh(x), whose gradient is the STE's). `progress`,
+which `set_progress` sets, is how far training is, for estimators and transforms that change on the way.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bincompress.binarize.estimators import binarize_tensor, sgn
+from bincompress.binarize.estimators import binarize_tensor, scale_signs, sgn
 from bincompress.graph import register_leaf
+from bincompress.methods import GRADIENTS, SCALES, TRANSFORMS
 
 Pair = tuple[int, int]
 
@@ -38,42 +41,53 @@ def _pair(value: Any) -> Pair:
     return int(first), int(second)
 
 
-class BinaryWeightLayer(nn.Module):
-    """Latent float weights whose signs, times a scaling factor alpha, are what the forward pass uses.
+@dataclass(frozen=True)
+class WeightOptions:
+    """How a layer's latent weights become alpha * sgn(W); the names are those of a recipe's `weight` section.
 
-    `weight` (C_out, C_in / groups, ...) holds the latents. `granularity` and `kind` choose alpha: none is 1; channel is
-    mean |W| of each filter and layer the mean over all, both analytic and differentiable (XNOR-Net eq. 6) or learned
-    from that start. `center` subtracts the mean over C_in first (XNOR-Net's released code), differentiably.
+    `granularity` (none: alpha is 1; channel: one for each filter; layer: one) and `kind` (see `methods.SCALES`) choose
+    alpha, `transform` and `center` the tensor that is signed: centred over C_in, differentiably (True) or as a
+    projection of the latents after each step ("latents"). `estimator` and `gradient` are what training sees of both.
     `learned_input_scale` multiplies alpha with one more learned scalar, the scale of the +-1 input.
     """
 
-    def __init__(
-        self,
-        weight_shape: tuple[int, ...],
-        *,
-        bias: bool,
-        stochastic: bool,
-        clip: float | None,
-        center: bool,
-        granularity: str,
-        kind: str,
-        estimator: str,
-        learned_input_scale: bool,
-    ) -> None:
+    stochastic: bool = False
+    clip: float | None = 1.0
+    center: bool | str = False
+    transform: str = "none"
+    granularity: str = "channel"
+    kind: str = "analytic"
+    estimator: str = "ste"
+    gradient: str = "exact"
+    learned_input_scale: bool = False
+
+
+class BinaryWeightLayer(nn.Module):
+    """Latent float weights whose signs, times a scaling factor alpha, are what the forward pass uses.
+
+    `weight` (C_out, C_in / groups, ...) holds the latents. `progress` is how far training is, 0..1, for what changes
+    over training; a network that is not being trained is at 1.
+    """
+
+    def __init__(self, weight_shape: tuple[int, ...], *, bias: bool, **options: Any) -> None:
         super().__init__()
+        chosen = WeightOptions(**options)
+        self.stochastic = chosen.stochastic
+        self.clip = chosen.clip
+        self.center = chosen.center
+        self.transform = chosen.transform
+        self.granularity = chosen.granularity
+        self.kind = chosen.kind
+        self.estimator = chosen.estimator
+        self.gradient = chosen.gradient
         self.weight = nn.Parameter(torch.empty(weight_shape))
         self.bias = nn.Parameter(torch.zeros(weight_shape[0])) if bias else None
-        self.stochastic = stochastic
-        self.clip = clip
-        self.center = center
-        self.granularity = granularity
-        self.kind = kind
-        self.estimator = estimator
         self.binarize_weight = True
-        learned = kind == "learned" and granularity != "none"
-        count = weight_shape[0] if granularity == "channel" else 1
+        self.progress = 1.0
+        learned = SCALES[self.kind].learned and self.granularity != "none"
+        count = weight_shape[0] if self.granularity == "channel" else 1
         self.learned_alpha = nn.Parameter(torch.ones(count)) if learned else None
-        self.input_scale = nn.Parameter(torch.ones(())) if learned_input_scale else None
+        self.input_scale = nn.Parameter(torch.ones(())) if chosen.learned_input_scale else None
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
         self.reset_alpha()
 
@@ -84,15 +98,20 @@ class BinaryWeightLayer(nn.Module):
             "stochastic": self.stochastic,
             "clip": self.clip,
             "center": self.center,
+            "transform": self.transform,
             "granularity": self.granularity,
             "kind": self.kind,
             "estimator": self.estimator,
+            "gradient": self.gradient,
             "learned_input_scale": self.input_scale is not None,
         }
 
     def transformed_weight(self) -> Tensor:
-        """The tensor that is signed: the latents, centred where the method says so."""
-        return self.weight - self.weight.mean(dim=1, keepdim=True) if self.center else self.weight
+        """The tensor that is signed: the latents, centred and transformed where the method says so."""
+        weight: Tensor = self.weight
+        if self.center is True:
+            weight = weight - weight.mean(dim=1, keepdim=True)
+        return TRANSFORMS[self.transform].apply(weight, self.progress)
 
     def binary_weight(self) -> Tensor:
         """The deterministic +-1 weights, detached, (C_out, C_in / groups, ...); a latent of exactly 0 gives +1."""
@@ -100,20 +119,17 @@ class BinaryWeightLayer(nn.Module):
 
     def alpha(self) -> Tensor:
         """Scaling factors (C_out,), differentiable; ones where granularity is none; 0 for an all-zero filter."""
-        return self._alpha_of(self.transformed_weight())
+        return self._alpha_of(self.transformed_weight()).expand(self.weight.shape[0])
 
     def _alpha_of(self, weight: Tensor) -> Tensor:
-        if self.learned_alpha is not None:
-            alpha: Tensor = self.learned_alpha
-        elif self.granularity == "channel":
-            alpha = weight.abs().flatten(1).mean(dim=1)
-        elif self.granularity == "layer":
-            alpha = weight.abs().mean().reshape(1)
-        else:
-            alpha = weight.new_ones(1)
-        if self.input_scale is not None:
-            alpha = alpha * self.input_scale
-        return alpha.expand(weight.shape[0])
+        """(C_out,) or (1,)."""
+        alpha = self.learned_alpha if self.learned_alpha is not None else self._analytic_alpha(weight)
+        return alpha if self.input_scale is None else alpha * self.input_scale
+
+    def _analytic_alpha(self, weight: Tensor) -> Tensor:
+        if self.granularity == "none":
+            return weight.new_ones(1)
+        return SCALES[self.kind].of(weight.flatten(1) if self.granularity == "channel" else weight.reshape(1, -1))
 
     @property
     def has_alpha(self) -> bool:
@@ -124,20 +140,31 @@ class BinaryWeightLayer(nn.Module):
     def reset_alpha(self) -> None:
         """Start learned scales from their analytic values; call it after the latents have been set."""
         if self.learned_alpha is not None:
-            magnitude = self.transformed_weight().abs().flatten(1).mean(dim=1)
-            self.learned_alpha.copy_(magnitude if self.granularity == "channel" else magnitude.mean().reshape(1))
+            self.learned_alpha.copy_(self._analytic_alpha(self.transformed_weight()))
         if self.input_scale is not None:
             self.input_scale.fill_(1.0)
+
+    @torch.no_grad()
+    def project_latents(self) -> None:
+        """Bring the latents back to where the method keeps them, after each step: centred, then clipped.
+
+        What has gone far beyond the clip could hardly flip again.
+        """
+        if self.center == "latents":
+            self.weight.sub_(self.weight.mean(dim=1, keepdim=True))
+        if self.clip is not None:
+            self.weight.clamp_(-self.clip, self.clip)
 
     def _training_weight(self) -> Tensor:
         """alpha * sgn(W) with its gradients: equal to scaling the output, but it touches the small tensor only."""
         if not self.binarize_weight:
             return self.weight
         weight = self.transformed_weight()
-        signs = binarize_tensor(weight, self.estimator, self.stochastic)
+        signs = binarize_tensor(weight, self.estimator, self.stochastic, self.progress)
         if not self.has_alpha:
             return signs
-        return signs * self._alpha_of(weight).reshape(-1, *([1] * (weight.dim() - 1)))
+        exact = GRADIENTS[self.gradient].split is None
+        return scale_signs(signs, self._alpha_of(weight if exact else weight.detach()), weight, self.gradient)
 
     def _apply_weight(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         raise NotImplementedError
@@ -153,7 +180,7 @@ class BinaryWeightLayer(nn.Module):
 
 
 class BinaryConv2d(BinaryWeightLayer):
-    """Convolution with 1-bit weights; `binary` if a Sign feeds it, else weight-only.
+    """Convolution with 1-bit weights; `binary` if a Sign feeds it, else weight-only. `options`: see `WeightOptions`.
 
     Shapes: (N, C_in, H, W) -> (N, C_out, H', W'). Source: XNOR-Net, arXiv 1603.05279, section 3.
     """
@@ -170,26 +197,10 @@ class BinaryConv2d(BinaryWeightLayer):
         groups: int = 1,
         bias: bool = False,
         pad_value: int = 0,
-        stochastic: bool = False,
-        clip: float | None = 1.0,
-        center: bool = False,
-        granularity: str = "channel",
-        kind: str = "analytic",
-        estimator: str = "ste",
-        learned_input_scale: bool = False,
+        **options: Any,
     ) -> None:
         self_kernel = _pair(kernel_size)
-        super().__init__(
-            (out_channels, in_channels // groups, *self_kernel),
-            bias=bias,
-            stochastic=stochastic,
-            clip=clip,
-            center=center,
-            granularity=granularity,
-            kind=kind,
-            estimator=estimator,
-            learned_input_scale=learned_input_scale,
-        )
+        super().__init__((out_channels, in_channels // groups, *self_kernel), bias=bias, **options)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = self_kernel
@@ -225,33 +236,13 @@ class BinaryConv2d(BinaryWeightLayer):
 
 
 class BinaryLinear(BinaryWeightLayer):
-    """Dense layer with 1-bit weights; `binary` if a Sign feeds it, else weight-only. Shapes: (N, in) -> (N, out)."""
+    """Dense layer with 1-bit weights; `binary` if a Sign feeds it, else weight-only. `options`: see `WeightOptions`.
 
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        *,
-        bias: bool = False,
-        stochastic: bool = False,
-        clip: float | None = 1.0,
-        center: bool = False,
-        granularity: str = "channel",
-        kind: str = "analytic",
-        estimator: str = "ste",
-        learned_input_scale: bool = False,
-    ) -> None:
-        super().__init__(
-            (out_features, in_features),
-            bias=bias,
-            stochastic=stochastic,
-            clip=clip,
-            center=center,
-            granularity=granularity,
-            kind=kind,
-            estimator=estimator,
-            learned_input_scale=learned_input_scale,
-        )
+    Shapes: (N, in) -> (N, out).
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = False, **options: Any) -> None:
+        super().__init__((out_features, in_features), bias=bias, **options)
         self.in_features = in_features
         self.out_features = out_features
 
@@ -274,6 +265,7 @@ class Sign(nn.Module):
         self.estimator = estimator
         self.stochastic = stochastic
         self.binarize = True
+        self.progress = 1.0
 
     def config(self) -> dict[str, Any]:
         """Constructor keywords that rebuild this leaf."""
@@ -282,7 +274,7 @@ class Sign(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.binarize:
             return F.hardtanh(x)
-        return binarize_tensor(x, self.estimator, self.stochastic and self.training)
+        return binarize_tensor(x, self.estimator, self.stochastic and self.training, self.progress)
 
     def extra_repr(self) -> str:
         return self.estimator
@@ -362,6 +354,13 @@ class Shift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.shift.reshape(1, -1, *([1] * (x.dim() - 2)))
+
+
+def set_progress(graph: nn.Module, fraction: float) -> None:
+    """Tell estimators and transforms how far training is: 0 in the first epoch, 1 when it is over."""
+    for module in graph.modules():
+        if isinstance(module, BinaryWeightLayer | Sign):
+            module.progress = fraction
 
 
 register_leaf(BinaryConv2d, "BinaryConv2d", BinaryConv2d.config)

@@ -38,7 +38,6 @@ from bincompress.binarize.chains import (
     terminals,
 )
 from bincompress.binarize.layers import binary_layer
-from bincompress.binarize.methods import get_method
 from bincompress.binarize.modules import (
     ActScale,
     BinaryConv2d,
@@ -62,6 +61,7 @@ from bincompress.graph import (
     replace_module,
     unique_path,
 )
+from bincompress.methods import METHODS
 from bincompress.plan import LayerPlan, Plan
 from bincompress.program import Normalize
 from bincompress.recipe import Recipe
@@ -108,7 +108,7 @@ class _Surgeon:
         self.graph = graph
         self.rows = rows
         self.recipe = recipe
-        self.method = get_method(recipe.method)
+        self.method = METHODS[recipe.method]
         given = recipe.data.normalize
         self.normalize = Normalize(given.mean, given.std) if given else model.normalize
         # Shapes of the float graph; surgery changes no channels, so nodes it adds or moves keep what matters of them.

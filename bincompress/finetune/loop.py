@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from bincompress.binarize import Imitation, check_signs, get_method
+from bincompress.binarize import Imitation, check_signs, set_progress
 from bincompress.binarize.modules import BinaryWeightLayer, Sign
 from bincompress.checkpoint import Checkpoint, is_checkpoint, load_checkpoint, save_checkpoint
 from bincompress.data import Split
@@ -36,6 +36,7 @@ from bincompress.finetune.optimizer import (
     set_lr,
 )
 from bincompress.finetune.schedule import lr_factor
+from bincompress.methods import METHODS
 from bincompress.plan import Plan
 from bincompress.program import Normalize
 from bincompress.recipe import Recipe, Stage
@@ -176,6 +177,7 @@ def _train_epoch(run: _Run, stage: Stage, optimizer: torch.optim.Optimizer, epoc
     began = time.monotonic()
     total_loss = correct = seen = flipped = 0.0
     graph.train()
+    set_progress(graph, number / sum(s.epochs for s in train.stages))
     data = batches(run.train, run.normalize, train.batch_size, generator=generator, transforms=_transforms(run))
     for step, (x, y) in enumerate(data):  # x (B, C, H, W), y (B,)
         factor = lr_factor(stage.schedule, epoch * steps + step, stage.epochs * steps, stage.warmup_epochs * steps)
@@ -218,6 +220,7 @@ def _teach(run: _Run, x: Tensor) -> Tensor | None:
 def _finish(run: _Run) -> None:
     """Binarize everything, give BatchNorm its final statistics, measure and save."""
     set_binarized(run.graph, ("activation", "weight"))
+    set_progress(run.graph, 1.0)
     _reestimate(run)
     check_signs(run.graph)
     run.checkpoint.accuracy["binary"] = _accuracy(run, None)
@@ -301,7 +304,7 @@ def _start(
         sha256=meta.get("sha256", ""),
         source=meta.get("source", ""),
         classes=meta.get("classes"),
-        notes=(*meta.get("notes", ()), *get_method(recipe.method).notes(recipe)),
+        notes=(*meta.get("notes", ()), *METHODS[recipe.method].notes(recipe.model_dump())),
         accuracy={"float": meta.get("float_accuracy"), "binary": None},
     )
     if resume_from is None or not is_checkpoint(resume_from):

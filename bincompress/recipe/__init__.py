@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from bincompress.recipe.load_ import load_recipe, parse_recipe, recipe_names, recipe_schema, recipes_dir
 from bincompress.recipe.schema import (
-    ESTIMATORS,
-    METHODS,
     ActivationConfig,
     ActivationScale,
     Data,
@@ -23,8 +21,6 @@ from bincompress.recipe.schema import (
 from bincompress.recipe.training import Distill, OptimizerConfig, Stage, Train
 
 __all__ = [
-    "ESTIMATORS",
-    "METHODS",
     "ActivationConfig",
     "ActivationScale",
     "Data",

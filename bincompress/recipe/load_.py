@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from bincompress.errors import RecipeError
-from bincompress.recipe.methods import METHOD_DEFAULTS
+from bincompress.methods import METHODS
 from bincompress.recipe.schema import Recipe
 from bincompress.recipe.yaml_ import Path, Positions, parse, show_path
 
@@ -136,7 +136,7 @@ def _override(data: dict[str, Any], positions: Positions, override: str) -> None
 
 def _validate(data: dict[str, Any], positions: Positions) -> Recipe:
     method = data.get("method")
-    preset = METHOD_DEFAULTS.get(method, {}) if isinstance(method, str) else {}
+    preset = METHODS[method].defaults if isinstance(method, str) and method in METHODS else {}
     try:
         # JSON mode is strict about types (no "3" for 3) and still takes lists for tuples.
         recipe = Recipe.model_validate_json(json.dumps(_merge(preset, data)), strict=True)

@@ -8,15 +8,13 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, PrivateAttr, field_validator, model_serializer, model_validator
 
-from bincompress.recipe.section import PositiveFloat, Section, Share
+from bincompress.methods import ESTIMATORS, GRADIENTS, METHODS, SCALES, TRANSFORMS
+from bincompress.recipe.section import NameIn, PositiveFloat, Section, Share
 from bincompress.recipe.training import Train
 from bincompress.recipe.yaml_ import Path, Positions, show_path
 
-METHODS = ("bc", "bnn", "bwn", "xnor")
-ESTIMATORS = ("ste", "identity", "approxsign")
-
-Method = Literal["bc", "bnn", "bwn", "xnor"]
-Estimator = Literal["ste", "identity", "approxsign"]
+Method = Annotated[str, NameIn(METHODS)]
+Estimator = Annotated[str, NameIn(ESTIMATORS)]
 Padding = Literal["zero", "one", "minus_one"]
 Precision = Literal["float", "binary"]
 
@@ -25,8 +23,8 @@ class WeightScale(Section):
     """Scaling factor alpha of binary weights: one per layer, per output channel, or none."""
 
     granularity: Literal["layer", "channel", "none"] = "channel"
-    kind: Literal["analytic", "learned"] = Field(
-        "analytic", description="mean |w| of each step, or a trained parameter"
+    kind: Annotated[str, NameIn(SCALES)] = Field(
+        "analytic", description="mean |w| of each step, a trained parameter, or another rule of a method"
     )
 
 
@@ -36,7 +34,20 @@ class WeightConfig(Section):
     binarizer: Literal["sign", "none"] = "sign"
     stochastic: bool = Field(False, description="draw +1 with probability clip((w + 1) / 2, 0, 1) while training")
     clip: PositiveFloat | None = Field(1.0, description="latent weights are clipped to [-clip, clip] after each step")
-    center: bool = Field(False, description="subtract the mean over input channels before the sign")
+    center: Literal[True, False, "latents"] = Field(
+        False,
+        description="subtract the mean over input channels before the sign (differentiably), "
+        "or from the latents themselves after each step",
+    )
+    transform: Annotated[str, NameIn(TRANSFORMS)] = Field(
+        "none", description="what a method makes of the latents before the sign"
+    )
+    estimator: Annotated[str, NameIn(ESTIMATORS)] | None = Field(
+        None, description="gradient of the weights' sign; null: ste, or identity where nothing clips the latents"
+    )
+    gradient: Annotated[str, NameIn(GRADIENTS)] = Field(
+        "exact", description="what of the derivative of alpha reaches the latents"
+    )
     scale: WeightScale = WeightScale()
 
 
@@ -129,7 +140,7 @@ class Data(Section):
 
     train: str | None = None
     val: str | None = None
-    transforms: tuple[Literal["random_crop", "hflip"], ...] | None = Field(
+    transforms: tuple[Literal["random_crop", "hflip", "cutout"], ...] | None = Field(
         None, description="augmentation while training; null: what suits the data set, [] is none"
     )
     normalize: NormalizeConfig | None = None

@@ -10,15 +10,15 @@ from torch import fx, nn
 import bincompress.zoo as zoo
 from bincompress.binarize import binarize
 from bincompress.graph import FloatModel, trace
+from bincompress.methods import METHODS
 from bincompress.plan import make_plan
 from bincompress.program import Normalize
 from bincompress.recipe import Recipe
-from bincompress.recipe.methods import METHOD_DEFAULTS
 
 
 def recipe(method: str, **sections: Any) -> Recipe:
     """A method's own recipe with sections merged over its defaults."""
-    return Recipe.model_validate({"method": method, **_merged(METHOD_DEFAULTS[method], sections)})
+    return Recipe.model_validate({"method": method, **_merged(dict(METHODS[method].defaults), sections)})
 
 
 def zoo_model(name: str) -> FloatModel:

@@ -15,8 +15,8 @@ from bincompress.binarize.chains import never_negative
 from bincompress.binarize.modules import ActScale, BinaryConv2d, BinaryWeightLayer, InputQuantizer, Shift, Sign
 from bincompress.errors import RecipeError, UnsupportedOpError
 from bincompress.graph import Add, graph_from_json, graph_to_json, trace
+from bincompress.methods import METHODS
 from bincompress.program import Normalize
-from bincompress.recipe import METHODS
 from tests.binarize.networks import converted, float_model, recipe, text, zoo_model
 
 SMALL = ["resnet20", "resnet20_b", "lenet5", "bnn_mlp_2048", "bnn_convnet_svhn", "vgg_small", "digits_cnn"]

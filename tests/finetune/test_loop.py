@@ -15,9 +15,11 @@ from bincompress.checkpoint import is_checkpoint, load_checkpoint
 from bincompress.errors import DataError, RecipeError, UsageError
 from bincompress.finetune import Progress
 from bincompress.finetune import loop as loop_module
+from bincompress.finetune.feed import Feed
 from bincompress.finetune.memory import keep_freed_memory
-from bincompress.recipe import METHODS
-from tests.finetune.synthetic import recipe, stages, state, task, trained
+from bincompress.finetune.run import Run
+from bincompress.methods import METHODS
+from tests.finetune.synthetic import NORMALIZE, prepared, recipe, stages, state, task, trained
 
 ONE = {"name": "one", "epochs": 1, "binarize": ["activation"], "optimizer": {"lr": 5e-3}}
 TWO = {"name": "two", "epochs": 2, "optimizer": {"lr": 5e-3}}
@@ -54,12 +56,33 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not() -> None:
     assert state(trained(other).graph) != first
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize(("epoch", "at_end"), [(2, True), (2, False), (3, False), (3, True)])
-def test_a_resumed_run_ends_in_the_same_bits(tmp_path: Path, epoch: int, at_end: bool, optimizer: str) -> None:
-    last = TWO | {"optimizer": {"name": optimizer, "lr": 5e-3}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "ema": {"ema": 0.9},
+    "best": {"holdout": 64, "select": "best"},
+    "mixup": {"mixup": 0.4},
+    "views": {"distill": {"views": 1, "weight": 0.9}},
+    "attention": {"distill": {"attention": {"weight": 0.5}, "temperature": [1, 4]}},
+}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "epoch", "at_end"),
+    [("adam", 2, True), ("adam", 2, False), ("adam", 3, False), ("adam", 3, True)]
+    + [(name, 3, False) for name in ("adamw", "sgd", "shift_adamax", "bop", *OPTIONS)],
+)
+def test_a_resumed_run_ends_in_the_same_bits(tmp_path: Path, optimizer: str, epoch: int, at_end: bool) -> None:
+    name = "adam" if optimizer in OPTIONS else optimizer
+    last = TWO | {"optimizer": {"name": name, "lr": 5e-3, "gamma": 0.01}}
     weight = {"stochastic": True}  # draws from the global generator
-    chosen = recipe("xnor", train=stages(ONE, last) | DISTILL, defaults={"weight": weight})
+    if optimizer == "bop":
+        weight |= {"scale": {"kind": "learned"}, "center": False}
+    options = DISTILL | OPTIONS.get(optimizer, {})
+    chosen = recipe(
+        "xnor",
+        train=stages(ONE, last) | options,
+        defaults={"weight": weight},
+        data={"transforms": ["random_crop", "cutout"]},
+    )
     data = task(32 * 24)  # enough steps for a report within an epoch
     whole = trained(chosen, directory=tmp_path / "whole", train=data)
     parts = tmp_path / "parts"
@@ -71,6 +94,90 @@ def test_a_resumed_run_ends_in_the_same_bits(tmp_path: Path, epoch: int, at_end:
     assert state(resumed.graph) == state(whole.graph)
     assert state(load_checkpoint(parts).graph) == state(whole.graph)
     assert len(resumed.history) == 3
+    assert sorted(path.name for path in parts.iterdir()) == sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert "targets" not in {path.name for path in parts.iterdir()}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_a_run_stopped_after_its_last_epoch_ends_in_the_same_bits(
+    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = recipe("xnor", train=stages(TWO) | options)
+    whole = trained(chosen)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_module, "_finish", _stop)
+        with pytest.raises(KeyboardInterrupt):
+            trained(chosen, directory=tmp_path)
+    assert load_checkpoint(tmp_path).epoch == 2
+    assert state(trained(chosen, directory=tmp_path, resume=True).graph) == state(whole.graph)
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_every_option_changes_what_is_learnt() -> None:
+    """An option that is read and then forgotten would leave the bits as they are."""
+    plain = state(trained(recipe("xnor", train=stages(TWO) | DISTILL)).graph)
+    schedules = [{"schedule": "exponential", "lr_end": 1e-4}, {"schedule": "step", "milestones": [0.5], "decay": 0.2}]
+    changed = [stages(TWO | more) | DISTILL for more in (*schedules, {"lr_end": 1e-3}, {"parameters": ["batchnorm"]})]
+    changed += [stages(TWO) | options for options in OPTIONS.values()]
+    for train in changed:
+        assert state(trained(recipe("xnor", train=train)).graph) != plain, train
+
+
+def test_frozen_parts_stay_as_they_are_and_can_learn_again_later() -> None:
+    frozen = stages(TWO | {"parameters": ["batchnorm"]})
+    _, _, start = prepared(recipe("xnor"))
+    graph = trained(recipe("xnor", train=frozen)).graph
+    for name, parameter in graph.named_parameters():
+        same = torch.equal(parameter, start.get_parameter(name))
+        assert same != isinstance(graph.get_submodule(name.rpartition(".")[0]), nn.BatchNorm2d), name
+    assert all(parameter.requires_grad for parameter in graph.parameters())
+
+
+def test_bop_leaves_nothing_but_signs() -> None:
+    weight = {"scale": {"kind": "learned"}, "center": False}
+    bop = TWO | {"optimizer": {"name": "bop", "lr": 5e-3, "gamma": 0.05}}
+    result = trained(recipe("xnor", train=stages(bop), defaults={"weight": weight}))
+    for layer in (m for m in result.graph.modules() if isinstance(m, BinaryWeightLayer)):
+        assert set(layer.weight.unique().tolist()) == {-1.0, 1.0}
+    assert sum(row["flips"] for row in result.history) > 0
+    floating = stages(bop | {"name": "float weights", "binarize": ["activation"]}, TWO)
+    with pytest.raises(RecipeError, match="bop flips signs, but stage 'float weights' has float weights"):
+        trained(recipe("xnor", train=floating, defaults={"weight": weight}))
+
+
+def test_epochs_are_judged_by_images_held_out_and_never_by_val(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    accuracy = Run.accuracy
+
+    def watched(run: Run, split: Any, samples: int | None = None) -> float | None:
+        seen.append(0 if split is None else len(split))
+        return accuracy(run, split, samples)
+
+    monkeypatch.setattr(Run, "accuracy", watched)
+    chosen = recipe("xnor", train=stages(TWO) | {"holdout": 56, "select": "best"})
+    result = trained(chosen, val=task(40, seed=1))
+    assert seen == [56, 56, 40]  # two epochs, and the result
+    assert all(row["val_accuracy"] is not None for row in result.history)
+
+
+def test_the_averaged_network_gets_its_own_statistics() -> None:
+    """Its last BatchNorm statistics are those that its own layers have on the images of the re-estimation."""
+    chosen = recipe("bwn", train=stages(TWO) | {"ema": 0.98})
+    graph = trained(chosen).graph
+    norm, before = graph.get_submodule("bn1"), graph.get_submodule("conv1")
+    feed = Feed(task(), NORMALIZE, 32)
+    means = torch.stack([before(batch.x).mean((0, 2, 3)) for batch in list(feed.epoch(-1))[:4]]).mean(0)
+    torch.testing.assert_close(norm.running_mean, means.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(UsageError, match=r"train\.device: cuda, but torch sees no CUDA device"):
+        trained(recipe("bwn", train=stages(TWO) | {"device": "cuda"}))
 
 
 def test_a_finished_run_resumes_to_itself(tmp_path: Path) -> None:
