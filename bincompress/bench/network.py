@@ -112,12 +112,12 @@ def load_baseline(
 
 
 def packed_runner(session: Session, x: Array) -> Run:
-    """A call that runs `session` once on `x` (1, C, H, W) without any Python-side conversion."""
+    """A call that runs `session` once on `x` (N, C, H, W) without any Python-side conversion."""
     data = np.ascontiguousarray(x)
-    out = np.empty(int(np.prod(session.model.output_shape)), np.float32)
+    out = np.empty(len(data) * int(np.prod(session.model.output_shape)), np.float32)
     dtype = native.U8 if data.dtype == np.uint8 else native.F32
     given, error = native.BcInput(data.ctypes.data, dtype, native.NCHW), native.BcError()
-    arguments = (session.handle, byref(given), 1, native.floats(out), byref(error))
+    arguments = (session.handle, byref(given), len(data), native.floats(out), byref(error))
     function = native.library().bc_session_run
 
     def run() -> None:

@@ -13,52 +13,65 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from bincompress.bench.layers import Layer
 from bincompress.bench.onnx_twin import IR_VERSION, OPSET
 
 Array = npt.NDArray[Any]
-Shape = tuple[int, int, int]
 
 
-def float_layer(weight: Array, shape: Shape, padding: int) -> tuple[onnx.ModelProto, dict[str, Array]]:
-    """Convolution (weight (C_out, C_in, kh, kw)) or Gemm (weight (out, in)) with bias and ReLU, and an input for it."""
+def float_layer(layer: Layer) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    """Convolution or Gemm with bias and ReLU, and an input for it."""
     rng = np.random.default_rng(0)
-    constants = {"w": weight.astype(np.float32), "b": np.zeros(len(weight), np.float32)}
-    if weight.ndim == 4:
-        nodes = [helper.make_node("Conv", ["x", "w", "b"], ["y"], pads=[padding] * 4)]
-        x = rng.normal(size=(1, *shape)).astype(np.float32)
-    else:
-        nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1)]
-        x = rng.normal(size=(1, weight.shape[1])).astype(np.float32)
-    nodes.append(helper.make_node("Relu", ["y"], ["out"]))
+    weight = rng.normal(size=_onnx_shape(layer)).astype(np.float32)
+    constants = {"w": weight, "b": np.zeros(layer.out_channels, np.float32)}
+    node = ("Conv", _window(layer)) if layer.size else ("Gemm", {"transB": 1})
+    nodes = [
+        helper.make_node(node[0], ["x", "w", "b"], ["y"], **node[1]),
+        helper.make_node("Relu", ["y"], ["out"]),
+    ]
+    x = rng.normal(size=_input_shape(layer)).astype(np.float32)
     return _model(nodes, constants, x, TensorProto.FLOAT), {"x": x}
 
 
-def int8_layer(weight: Array, shape: Shape, padding: int, signed: bool) -> tuple[onnx.ModelProto, dict[str, Array]]:
+def int8_layer(layer: Layer, signed: bool) -> tuple[onnx.ModelProto, dict[str, Array]]:
     """The same layer over 8-bit tensors; `signed` activations are S8S8, else U8S8."""
     kind = np.int8 if signed else np.uint8
     low, high = (-128, 128) if signed else (0, 256)
     rng = np.random.default_rng(0)
-    zero = np.array(0, np.int8)
+    filters = layer.out_channels
     constants = {
         "sx": np.float32(0.05),
         "zx": np.array(0, kind),
-        "sw": np.full(len(weight), 0.01, np.float32),
-        "zw": np.zeros(len(weight), np.int8),
+        "sw": np.full(filters, 0.01, np.float32),
+        "zw": np.zeros(filters, np.int8),
         "sy": np.float32(0.5),
         "zy": np.array(low, kind),  # what is below zero is cut off: the ReLU costs nothing
     }
-    quantized = rng.integers(-127, 128, weight.shape).astype(np.int8)
-    if weight.ndim == 4:
-        constants |= {"w": quantized, "b": np.zeros(len(weight), np.int32)}
+    quantized = rng.integers(-127, 128, _onnx_shape(layer)).astype(np.int8)
+    if layer.size:
+        constants |= {"w": quantized, "b": np.zeros(filters, np.int32)}
         inputs = ["x", "sx", "zx", "w", "sw", "zw", "sy", "zy", "b"]
-        nodes = [helper.make_node("QLinearConv", inputs, ["out"], pads=[padding] * 4)]
-        x = rng.integers(low, high, (1, *shape)).astype(kind)
+        nodes = [helper.make_node("QLinearConv", inputs, ["out"], **_window(layer))]
     else:
+        zero = np.array(0, np.int8)
         constants |= {"w": np.ascontiguousarray(quantized.T), "sw": np.float32(0.01), "zw": zero}
         nodes = [helper.make_node("QLinearMatMul", ["x", "sx", "zx", "w", "sw", "zw", "sy", "zy"], ["out"])]
-        x = rng.integers(low, high, (1, weight.shape[1])).astype(kind)
-    dtype = TensorProto.INT8 if signed else TensorProto.UINT8
-    return _model(nodes, constants, x, dtype), {"x": x}
+    x = rng.integers(low, high, _input_shape(layer)).astype(kind)
+    return _model(nodes, constants, x, TensorProto.INT8 if signed else TensorProto.UINT8), {"x": x}
+
+
+def _onnx_shape(layer: Layer) -> tuple[int, ...]:
+    """Of its weights: (out, in) or (C_out, C_in / groups, kh, kw)."""
+    filters, high, wide, channels = layer.weight_shape
+    return (filters, channels, high, wide) if layer.size else (filters, channels)
+
+
+def _input_shape(layer: Layer) -> tuple[int, ...]:
+    return (layer.batch, layer.channels) + ((layer.size, layer.size) if layer.size else ())
+
+
+def _window(layer: Layer) -> dict[str, Any]:
+    return {"pads": [layer.kernel // 2] * 4, "strides": [layer.stride] * 2, "group": layer.groups}
 
 
 def _model(nodes: list[onnx.NodeProto], constants: dict[str, Any], x: Array, dtype: int) -> onnx.ModelProto:

@@ -217,12 +217,13 @@ def network_bench(result: dict[str, Any], layers: bool) -> None:
 def kernel_bench(result: dict[str, Any]) -> None:
     """Speed of single layers."""
     console = _console()
-    right = ("median", "G MAC/s", "of peak", "vs ORT fp32", "vs ORT int8")
+    right = ("batch", "median", "G MAC/s", "of peak", "vs ORT fp32", "vs ORT int8")
     title = f"{result['cpu']}, {result['isa']}, {_threads(result['threads'])}"
-    table = _table(title, "op", "shape", "output", *right, right=right)
+    table = _table(title, "op", "kernel", "shape", "in, out", *right, right=right)
     for row in result["kernels"]:
         versus = [_ratio(row[f"vs_onnxruntime_{kind}"]) for kind in ("fp32", "int8")]
-        table.add_row(row["op"], row["shape"], row["output"], *_rate(row)[-3:], *versus)
+        names = (row["op"], row["kernel"], row["shape"], f"{row['input']}, {row['output']}", str(row["batch"]))
+        table.add_row(*names, *_rate(row)[-3:], *versus)
     console.print(table)
     console.print(f"binary roofline here: {result['roofline']['peak_gmacs']:.0f} G MAC/s", style="dim")
 

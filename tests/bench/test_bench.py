@@ -10,7 +10,8 @@ import onnx
 import pytest
 
 from bincompress.bench.baselines import image_input, int8_model, runner
-from bincompress.bench.kernels import LAYERS, Layer, bench_kernels, layer_program
+from bincompress.bench.kernels import Contender, bench_kernels
+from bincompress.bench.layers import LAYERS, Layer, layer_program
 from bincompress.bench.machine import cpu_name, pinned
 from bincompress.bench.network import TWIN, bench_network, kind_of, load_baseline
 from bincompress.bench.onnx_twin import export_onnx, is_float
@@ -107,24 +108,51 @@ def test_a_float_file_as_baseline(tmp_path: Path) -> None:
 
 def test_every_key_of_a_kernel_bench() -> None:
     layers = (
-        Layer("binary_conv2d", 7, 64, 3, "bits"),
-        Layer("weight_conv2d", 7, 64, 3, "float"),
-        Layer("binary_dense", 0, 256, 1, "float"),
-        Layer("dense", 0, 256, 1, "float"),
+        Layer("binary_conv2d", 7, 64, output="bits"),
+        Layer("binary_conv2d", 7, 64, drop_in=True),
+        Layer("weight_conv2d", 7, 64),
+        Layer("conv2d", 14, 3, kernel=5, filters=6, stride=2),
+        Layer("conv2d", 7, 32, groups=32),
+        Layer("u8_conv2d", 8, 3, filters=16),
+        Layer("binary_dense", 0, 256, 1, batch=4),
+        Layer("dense", 0, 256, 1, filters=10),
     )
     result = bench_kernels(rounds=5, layers=layers)
     for row, layer in zip(result["kernels"], layers, strict=True):
         assert (row["op"], row["output"], row["isa"]) == (layer.op, layer.output, result["isa"])
-        assert row["shape"] == ("7x7x64" if layer.size else "256x256")
-        assert row["kernel"] == ("3x3" if layer.size else "dense")
         for key in ("median_us", "gmacs", "of_peak", "vs_onnxruntime_fp32", "vs_onnxruntime_int8"):
             assert row[key] > 0
+        assert row["gmacs"] == pytest.approx(row["macs"] / row["median_us"] / 1e3)
+    shapes = ["7x7x64", "7x7x64", "7x7x64", "14x14x3-6/2", "7x7x32", "8x8x3-16", "256x256", "256x10"]
+    assert [row["shape"] for row in result["kernels"]] == shapes
+    assert [row["input"] for row in result["kernels"]] == ["bits", *["float"] * 4, "u8", "bits", "float"]
+    assert result["kernels"][4]["kernel"] == "3x3 depthwise"
+    assert result["kernels"][6]["macs"] == 4 * 256 * 256
+
+
+def test_what_a_drop_in_layer_takes_includes_the_sign() -> None:
+    plain, drop_in = Layer("binary_conv2d", 28, 256, kernel=1), Layer("binary_conv2d", 28, 256, kernel=1, drop_in=True)
+    first, second = bench_kernels(rounds=5, layers=(plain, drop_in))["kernels"]
+    assert second["median_us"] > first["median_us"]
+
+
+def test_a_peer_is_one_more_contender() -> None:
+    layer = Layer("binary_dense", 0, 128, 1)
+    own: list[float] = []
+    peers = {"patience": Contender(lambda: own.append(123.0), own)}
+    (row,) = bench_kernels(rounds=5, layers=(layer,), peers=lambda asked, threads: peers if asked == layer else {})[
+        "kernels"
+    ]
+    assert row["patience_us"] == 123.0
+    assert row["vs_patience"] == 123.0 / row["median_us"]
 
 
 def test_standard_layers_are_valid_programs() -> None:
     for layer in LAYERS:
         check_program(layer_program(layer))
     assert {kind_of(op) for op in OPS} == {"binary", "weight", "u8", "f32", None}
+    names = {(one.op, one.kernel_name, one.shape, one.input, one.output, one.batch) for one in LAYERS}
+    assert len(names) == len(LAYERS)
 
 
 def test_pinning_is_undone() -> None:
