@@ -1,5 +1,5 @@
-# The shared library shows the functions of bincompress.h and nothing else.
-#   cmake -DNM=nm -DLIBRARY=libbincompress.so -DHEADER=bincompress.h -P check_exports.cmake
+# The shared library shows the functions of the public headers and nothing else.
+#   cmake -DNM=nm -DLIBRARY=libbincompress.so -DINCLUDE=include -P check_exports.cmake
 execute_process(COMMAND ${NM} -g --defined-only ${LIBRARY} OUTPUT_VARIABLE listing COMMAND_ERROR_IS_FATAL ANY)
 execute_process(COMMAND ${NM} -D --defined-only ${LIBRARY} OUTPUT_VARIABLE dynamic ERROR_QUIET)
 if(dynamic)
@@ -9,7 +9,9 @@ string(REGEX MATCHALL "[A-Z] [A-Za-z0-9_]+" symbols "${listing}")
 list(TRANSFORM symbols REPLACE "^[A-Z] _?" "")
 list(SORT symbols)
 
-file(READ ${HEADER} header)
+file(READ ${INCLUDE}/bincompress.h header)
+file(READ ${INCLUDE}/bincompress_train.h train)
+string(APPEND header "${train}")
 string(REGEX MATCHALL "\n *BC_API [^;(]*\\(" declared "${header}")
 list(TRANSFORM declared REPLACE "^.*[ *](bc_[a-z0-9_]+)\\($" "\\1")
 list(SORT declared)

@@ -1,0 +1,55 @@
+/* bincompress_train.h: convolutions of a 1-bit network while it is trained.
+ *
+ * The same kernels that run a packed file do the forward pass, so what is trained is computed as it
+ * will be shipped; the two gradients are sums of floats with signs. Activations and weights are
+ * +-1, everything is NHWC float32.
+ *
+ *     y[n, oy, ox, o]   = alpha[o] * sum over ky, kx, c of x[n, oy sh + ky - ph, ox sw + kx - pw,
+ * c] * w[o, ky, kx, c] dx                = its gradient to x, with alpha dw[o, ky, kx, c]  = its
+ * gradient to w, without alpha
+ *
+ * Outside taps count as 0. A bc_trainer has a pool of threads and scratch memory; one thread at a
+ * time may use it. The number of threads never changes a bit of any result.
+ */
+#ifndef BINCOMPRESS_TRAIN_H
+#define BINCOMPRESS_TRAIN_H
+
+#include "bincompress.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct bc_trainer bc_trainer;
+
+typedef struct bc_conv {
+    uint32_t n, h, w, c_in;  /* input; c_in a multiple of 16 */
+    uint32_t c_out, kh, kw;  /* filters; c_out a multiple of 16 */
+    uint32_t sh, sw, ph, pw; /* stride, padding on each side (smaller than the kernel) */
+} bc_conv;
+
+/* threads: 0 or 1 is the calling thread alone. isa: NULL is the fastest, else a name as BC_ISA
+ * knows it. */
+BC_API bc_status bc_trainer_open(uint32_t threads, const char *isa, bc_trainer **trainer,
+                                 bc_error *error);
+BC_API void bc_trainer_close(bc_trainer *trainer);
+
+/* Bytes of the packed input that the forward pass leaves for the backward pass; 0 for a shape that
+ * is not supported. */
+BC_API uint64_t bc_train_bits(const bc_conv *conv);
+
+/* x: [n][h][w][c_in], negative is -1; w: [c_out][kh][kw][c_in] of signs; alpha: [c_out]; y:
+ * [n][oh][ow][c_out]; bits: bc_train_bits(conv) bytes, written. */
+BC_API bc_status bc_train_forward(bc_trainer *trainer, const bc_conv *conv, const float *x,
+                                  const float *w, const float *alpha, float *y, void *bits,
+                                  bc_error *error);
+
+/* bits: from the forward pass; dy: [n][oh][ow][c_out]; dx: as x, or NULL; dw: as w. */
+BC_API bc_status bc_train_backward(bc_trainer *trainer, const bc_conv *conv, const void *bits,
+                                   const float *w, const float *alpha, const float *dy, float *dx,
+                                   float *dw, bc_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
