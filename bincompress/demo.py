@@ -13,7 +13,7 @@ from torch import nn
 from bincompress.bench.network import bench_network, load_baseline
 from bincompress.data import open_data
 from bincompress.errors import UsageError
-from bincompress.finetune.augment import batches
+from bincompress.finetune.feed import Feed
 from bincompress.pipeline import Source, convert
 from bincompress.program import Normalize
 from bincompress.report import SILENT, Reporter
@@ -62,10 +62,10 @@ def train_float_network() -> dict[str, torch.Tensor]:
     train = open_data(DATA, split="train")
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _EPOCHS)
-    order = torch.Generator().manual_seed(0)
-    for _ in range(_EPOCHS):
-        for x, y in batches(train, normalize, 64, generator=order):
-            loss = nn.functional.cross_entropy(network(x), y)
+    feed = Feed(train, normalize, 64)
+    for epoch in range(_EPOCHS):
+        for batch in feed.epoch(epoch):
+            loss = nn.functional.cross_entropy(network(batch.x), batch.labels)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -1,49 +1,97 @@
-"""From a Split's bytes to batches of normalised float images: order, augmentation, normalisation; all on tensors."""
+"""Augmentation on tensors: random choices for a whole epoch are drawn at once, by image, and applied batch by batch.
+
+What happens to image i therefore depends on the generator and on i alone, not on the batch that i comes in: an epoch
+that draws with an earlier one's seed sees every image exactly as that epoch saw it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bincompress.data import Split
 from bincompress.program import Normalize
 
-_CROP_PADDING = 1 / 8  # of the image's side: 4 pixels of CIFAR's 32, black
+_CROP_PADDING = 1 / 8  # of the image's side: 4 pixels of CIFAR's 32
+_CUTOUT_SIDE = 1 / 2  # of the image's side: CIFAR-10's 16 of 32
+
+Choices = Tensor  # one row per image, whatever its transform needs
+Shape = tuple[int, int, int, int]
 
 
 def normalized(pixels: Tensor, normalize: Normalize) -> Tensor:
     """(u / 255 - mean) / std, one float32 rounding per operation as everywhere in bincompress; channels last.
 
-    Shapes: (N, C, H, W) uint8 -> float32.
+    Shapes: (N, C, H, W) uint8 -> float32, on the same device.
     """
     x = pixels.to(torch.float32, memory_format=torch.channels_last).div_(255)
-    mean = torch.tensor(normalize.mean, dtype=torch.float32).reshape(1, -1, 1, 1)
-    std = torch.tensor(normalize.std, dtype=torch.float32).reshape(1, -1, 1, 1)
+    mean = torch.tensor(normalize.mean, dtype=torch.float32, device=x.device).reshape(1, -1, 1, 1)
+    std = torch.tensor(normalize.std, dtype=torch.float32, device=x.device).reshape(1, -1, 1, 1)
     return x.sub_(mean).div_(std)
 
 
-def random_crop(pixels: Tensor, generator: torch.Generator) -> Tensor:
+def _crop_margins(shape: Shape) -> tuple[int, int]:
+    return round(shape[2] * _CROP_PADDING), round(shape[3] * _CROP_PADDING)
+
+
+def _draw_crop(shape: Shape, generator: torch.Generator) -> Choices:
+    rows, columns = _crop_margins(shape)
+    top = torch.randint(2 * rows + 1, (shape[0],), generator=generator)
+    left = torch.randint(2 * columns + 1, (shape[0],), generator=generator)
+    return torch.stack((top, left), dim=1)
+
+
+def _crop(pixels: Tensor, choices: Choices, _: Normalize) -> Tensor:
     """Each image shifted by up to an eighth of its side in both directions, black coming in."""
-    count, _, height, width = pixels.shape
-    rows, columns = round(height * _CROP_PADDING), round(width * _CROP_PADDING)
+    count, _channels, height, width = pixels.shape
+    rows, columns = _crop_margins((count, _channels, height, width))
     padded = F.pad(pixels, (columns, columns, rows, rows))
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (N, C, 2 rows + 1, 2 columns + 1, H, W), a view
-    top = torch.randint(2 * rows + 1, (count,), generator=generator)
-    left = torch.randint(2 * columns + 1, (count,), generator=generator)
-    return windows[torch.arange(count), :, top, left]
+    return windows[torch.arange(count, device=pixels.device), :, choices[:, 0], choices[:, 1]]
 
 
-def hflip(pixels: Tensor, generator: torch.Generator) -> Tensor:
+def _draw_flip(shape: Shape, generator: torch.Generator) -> Choices:
+    return torch.rand(shape[0], generator=generator) < 0.5
+
+
+def _flip(pixels: Tensor, choices: Choices, _: Normalize) -> Tensor:
     """Every other image mirrored, at random."""
-    flipped = torch.rand(len(pixels), generator=generator) < 0.5
-    return torch.where(flipped.reshape(-1, 1, 1, 1), pixels.flip(3), pixels)
+    return torch.where(choices.reshape(-1, 1, 1, 1), pixels.flip(3), pixels)
 
 
-_TRANSFORMS = {"random_crop": random_crop, "hflip": hflip}
+def _draw_cutout(shape: Shape, generator: torch.Generator) -> Choices:
+    row = torch.randint(shape[2], (shape[0],), generator=generator)
+    column = torch.randint(shape[3], (shape[0],), generator=generator)
+    return torch.stack((row, column), dim=1)
 
+
+def _cutout(pixels: Tensor, choices: Choices, normalize: Normalize) -> Tensor:
+    """A square of half the image's side, around any of its pixels, becomes the mean colour; parts may lie outside.
+
+    Source: Cutout, arXiv 1708.04552.
+    """
+    channels, height, width = pixels.shape[1:]
+
+    def inside(length: int, centre: Tensor) -> Tensor:
+        side = round(length * _CUTOUT_SIDE)
+        start = centre[:, None] - side // 2
+        at = torch.arange(length, device=pixels.device)
+        return (at >= start) & (at < start + side)
+
+    hole = inside(height, choices[:, 0])[:, None, :, None] & inside(width, choices[:, 1])[:, None, None, :]
+    mean = torch.tensor(normalize.mean).mul(255).round().to(torch.uint8).expand(channels)
+    return torch.where(hole, mean.to(pixels.device).reshape(1, -1, 1, 1), pixels)
+
+
+_TRANSFORMS: dict[
+    str, tuple[Callable[[Shape, torch.Generator], Choices], Callable[[Tensor, Choices, Normalize], Tensor]]
+] = {
+    "random_crop": (_draw_crop, _crop),
+    "hflip": (_draw_flip, _flip),
+    "cutout": (_draw_cutout, _cutout),
+}
 
 # What keeps a label true: a mirrored digit is none, a mirrored animal is the same.
 _SUITABLE = {
@@ -60,35 +108,24 @@ def default_transforms(name: str) -> tuple[str, ...]:
     return _SUITABLE.get(name.partition("#")[0].partition(":")[0], ())
 
 
-def batches(
-    split: Split,
-    normalize: Normalize,
-    batch_size: int,
-    *,
-    generator: torch.Generator | None = None,
-    transforms: tuple[str, ...] = (),
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images (N, C, H, W) and labels (N,) in batches.
+class Augmentation:
+    """Random choices for each of `shape[0]` images, in the order of `names`."""
 
-    With a generator: shuffled, augmented, and without an incomplete last batch (BatchNorm wants full ones). Without
-    one: in the split's order, all of them.
-    """
-    images, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
-    count = len(split)
-    if generator is None:
-        for start in range(0, count, batch_size):
-            chosen = slice(start, start + batch_size)
-            yield normalized(images[chosen], normalize), labels[chosen]
-        return
-    order = torch.randperm(count, generator=generator)
-    for start in range(0, steps_per_epoch(count, batch_size) * batch_size, batch_size):
-        picked = order[start : start + batch_size]
-        pixels = images[picked]
-        for name in transforms:
-            pixels = _TRANSFORMS[name](pixels, generator)
-        yield normalized(pixels, normalize), labels[picked]
+    def __init__(
+        self,
+        names: Sequence[str],
+        shape: Shape,
+        normalize: Normalize,
+        generator: torch.Generator,
+        device: torch.device | None = None,
+    ) -> None:
+        self._normalize = normalize
+        self._steps = [
+            (apply, draw(shape, generator).to(device)) for draw, apply in (_TRANSFORMS[name] for name in names)
+        ]
 
-
-def steps_per_epoch(count: int, batch_size: int) -> int:
-    """Number of batches that `batches` with a generator yields."""
-    return max(1, count // batch_size)
+    def __call__(self, pixels: Tensor, indices: Tensor) -> Tensor:
+        """Images (B, C, H, W) that are those of `indices` (B,), augmented."""
+        for apply, choices in self._steps:
+            pixels = apply(pixels, choices[indices], self._normalize)
+        return pixels

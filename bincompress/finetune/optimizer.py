@@ -1,17 +1,20 @@
-"""The optimiser of a stage: who decays, who takes scaled steps, and the clipping of latent weights after each step."""
+"""The optimisers of a stage: who learns, who decays, who takes scaled steps, and the clipping of latent weights."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from bincompress.binarize.modules import BinaryWeightLayer
-from bincompress.recipe import Stage
+from bincompress.finetune.bop import Bop, forget_latents
+from bincompress.finetune.shift_adamax import ShiftAdaMax
+from bincompress.recipe import OptimizerConfig, Stage
 
-_BETAS = (0.9, 0.999)
+Optimizers = tuple[torch.optim.Optimizer, ...]
 
 
 def binary_layers(graph: fx.GraphModule) -> list[tuple[str, BinaryWeightLayer]]:
@@ -25,8 +28,22 @@ def glorot_scale(weight: Tensor) -> float:
     return math.sqrt((weight.shape[0] + weight.shape[1]) * receptive / 1.5)
 
 
+def choose_parameters(graph: fx.GraphModule, stage: Stage) -> None:
+    """Let the parts that the stage names learn, and freeze the rest, which then costs no gradient either."""
+    latents = {id(layer.weight) for _, layer in binary_layers(graph)}
+    norms = {
+        id(parameter)
+        for module in graph.modules()
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))
+        for parameter in module.parameters()
+    }
+    for parameter in graph.parameters():
+        part = "binary" if id(parameter) in latents else "batchnorm" if id(parameter) in norms else "float"
+        parameter.requires_grad_(part in stage.parameters)
+
+
 def parameter_groups(graph: fx.GraphModule, stage: Stage, lr_scale: str) -> list[dict[str, Any]]:
-    """Parameters in groups with their own `lr_scale` and weight decay.
+    """Parameters that learn, in groups with their own `lr_scale` and weight decay.
 
     Only float weights of layers decay. Latent weights never do, for decay pulls them to 0 and flips signs; nor do
     BatchNorm, biases, scales and slopes.
@@ -35,35 +52,66 @@ def parameter_groups(graph: fx.GraphModule, stage: Stage, lr_scale: str) -> list
     decayed = {id(m.weight) for m in graph.modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in graph.parameters():
-        scale = glorot_scale(parameter) if lr_scale == "glorot" and id(parameter) in latents else 1.0
-        decay = stage.weight_decay if id(parameter) in decayed else 0.0
-        groups.setdefault((scale, decay), []).append(parameter)
+        if parameter.requires_grad:
+            scale = glorot_scale(parameter) if lr_scale == "glorot" and id(parameter) in latents else 1.0
+            decay = stage.weight_decay if id(parameter) in decayed else 0.0
+            groups.setdefault((scale, decay), []).append(parameter)
     return [
-        {"params": parameters, "weight_decay": decay, "lr_scale": scale, "lr": stage.optimizer.lr * scale}
+        {"params": parameters, "weight_decay": decay, "lr_scale": scale}
         for (scale, decay), parameters in groups.items()
     ]
 
 
-def build_optimizer(graph: fx.GraphModule, stage: Stage, lr_scale: str) -> torch.optim.Optimizer:
-    """Adam or SGD over all parameters of the graph."""
+def build_optimizers(graph: fx.GraphModule, stage: Stage, lr_scale: str) -> Optimizers:
+    """The stage's optimisers over all parameters that learn: one, or Bop for signs and Adam for the rest.
+
+    Raises: RecipeError where Bop does not fit a layer.
+    """
     groups = parameter_groups(graph, stage, lr_scale)
-    if stage.optimizer.name == "adam":
-        return torch.optim.Adam(groups, lr=stage.optimizer.lr, betas=_BETAS, fused=True)
-    return torch.optim.SGD(groups, lr=stage.optimizer.lr, momentum=stage.optimizer.momentum, fused=True)
+    optimizers: list[torch.optim.Optimizer] = []
+    if stage.optimizer.name == "bop":
+        forget_latents(graph)
+        latents = [layer.weight for _, layer in binary_layers(graph) if layer.weight.requires_grad]
+        known = {id(weight) for weight in latents}
+        if latents:
+            optimizers.append(Bop(latents, stage.optimizer.gamma, stage.optimizer.threshold))
+        for group in groups:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in known]
+    groups = [group for group in groups if group["params"]]
+    if groups:
+        optimizers.append(_gradient_optimizer(groups, stage.optimizer))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            # ShiftAdaMax rounds the scale apart from the rate, and applies it itself.
+            scale = 1.0 if isinstance(optimizer, (Bop, ShiftAdaMax)) else group["lr_scale"]
+            group["full_lr"] = group["lr"] * scale
+    return tuple(optimizers)
 
 
-def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group `lr` times its own scale."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr * group["lr_scale"]
+def _gradient_optimizer(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    match config.name:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+        case "sgd":
+            return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
+        case "shift_adamax":
+            return ShiftAdaMax(groups, lr=config.lr, betas=config.betas)
+        case "adam" | "bop":
+            return torch.optim.Adam(groups, lr=config.lr, betas=config.betas, fused=True)
+
+
+def set_lr(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None:
+    """Give every group `factor` times its full rate."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["full_lr"] * factor
 
 
 @torch.no_grad()
 def clip_latents(graph: fx.GraphModule) -> None:
-    """Clip latent weights to [-clip, clip] where a layer has a clip: what has gone far beyond can hardly flip again."""
+    """Bring latent weights back to where their method keeps them: clipped, and centred where it says so."""
     for _, layer in binary_layers(graph):
-        if layer.clip is not None:
-            layer.weight.clamp_(-layer.clip, layer.clip)
+        layer.project_latents()
 
 
 class FlipCounter:
@@ -85,11 +133,12 @@ class FlipCounter:
         return flips / total / max(1, steps) if total else 0.0
 
 
-def optimizer_tensors(graph: fx.GraphModule, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as named tensors: `parameter path` / `kind of state`."""
+def optimizer_tensors(graph: fx.GraphModule, optimizers: Iterable[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """The optimisers' state as named tensors: `parameter path` / `kind of state`."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in graph.named_parameters()}
     return {
         f"{names[parameter]}/{key}": value
+        for optimizer in optimizers
         for parameter, state in optimizer.state.items()
         for key, value in state.items()
         if isinstance(value, Tensor)
@@ -97,12 +146,17 @@ def optimizer_tensors(graph: fx.GraphModule, optimizer: torch.optim.Optimizer) -
 
 
 @torch.no_grad()
-def restore_optimizer(graph: fx.GraphModule, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` returned."""
+def restore_optimizers(
+    graph: fx.GraphModule, optimizers: Iterable[torch.optim.Optimizer], tensors: dict[str, Tensor]
+) -> None:
+    """Put back what `optimizer_tensors` returned; tensors of anything else are left alone."""
     parameters = dict(graph.named_parameters())
+    owners = {id(p): optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
     for path, value in tensors.items():
         name, _, key = path.rpartition("/")
-        parameter = parameters[name]
+        parameter = parameters.get(name)
+        if parameter is None or id(parameter) not in owners:
+            continue
         if value.shape == parameter.shape:  # fused kernels walk both in memory order, which a file does not keep
             value = torch.empty_like(parameter).copy_(value)
-        optimizer.state[parameter][key] = value
+        owners[id(parameter)].state[parameter][key] = value.to(parameter.device)
