@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,8 @@ def _sweep() -> dict[str, Case]:
             add(f"steps{index}-wide", Case(op, shape=(64, 4, 4), filters=64, steps=steps, samples=3))
         for size in ((1, 1), (1, 7), (7, 1), (2, 13), (14, 14)):
             add(f"image{size[0]}x{size[1]}", Case(op, shape=(64, *size), filters=16, steps=short, samples=1))
+    for name, case in _packed_taps():
+        add(name, case)
     for op in ("binary_dense", "weight_dense", "u8_dense", "dense"):
         short = ("threshold",) if op in ("binary_dense", "u8_dense") else ("store",)
         for c in (*TAILS, 300, 577):
@@ -277,6 +280,31 @@ def _sweep() -> dict[str, Case]:
         add(f"c{c}-affine", Case("flatten", shape=(c, 3, 5), steps=("affine", "sign")))
         add(f"c{c}-bits", Case("flatten", shape=(c, 3, 5), bits=True))
     return cases
+
+
+def _packed_taps() -> Iterator[tuple[str, Case]]:
+    """Binary convolutions of few channels and enough filters, whose taps the C library packs into shared words."""
+    geometries = (
+        {"padding": (1, 1, 1, 1)},
+        {"padding": (0, 0, 0, 0), "stride": (1, 2)},
+        {"padding": (2, 1, 1, 3), "stride": (2, 3), "dilation": (1, 2)},
+        {"padding": (2, 3, 3, 2), "dilation": (2, 1), "samples": 3},
+        {"padding": (0, 1, 0, 0), "groups": 2},
+        {"padding": (1, 2, 2, 1), "stride": (2, 1), "dilation": (2, 2), "groups": 3},
+    )
+    index = 0
+    for c in (1, 3, 8, 16, 24, 32, 33, 48):
+        for kernel in ((1, 1), (2, 2), (3, 3), (5, 5), (2, 5)):
+            for pad_value in (-1, 0, 1):
+                geometry = geometries[index % len(geometries)]
+                index += 1
+                groups = geometry.get("groups", 1)
+                steps = (("threshold",), ("affine", "add", "store", "affine", "sign"))[index // 2 % 2]
+                case = Case(
+                    "binary_conv2d", (c * groups, 11, 10), 24 * groups, kernel, pad_value=pad_value, steps=steps
+                )
+                case = replace(case, **geometry)  # type: ignore[arg-type]
+                yield f"packed{index}-c{c}-k{kernel[0]}x{kernel[1]}-g{groups}-pad{pad_value:+d}", case
 
 
 CASES = _sweep()

@@ -65,6 +65,12 @@ typedef struct bc_copy {
     size_t pixel_bytes;
 } bc_copy;
 
+/* A copy of bits with several taps side by side: output columns of a row, the taps of each, and the
+ * words of a column. */
+typedef struct bc_bit_rows {
+    size_t columns, taps, stride, dilation, left, words;
+} bc_bit_rows;
+
 typedef struct bc_node {
     const char *name;
     uint32_t op;   /* position in ops.def */
@@ -93,6 +99,8 @@ typedef struct bc_node {
     size_t ld;           /* elements per row of accumulators, multiple of 16 */
     size_t chunk;        /* most pixels of a task */
     size_t pixel_bytes;  /* of the main input as the kernel reads it */
+    size_t tap_bits;     /* of binary ops: bits per pointer and group */
+    bc_bit_rows rows;    /* of binary ops with prep_bytes: the copy */
     bc_copy copy;        /* of the main input, if the node makes one by bc_copy_input */
     size_t prep_bytes;   /* memory per sample for a converted copy of the main input, 0: none */
     const void *pad;     /* one padding pixel */

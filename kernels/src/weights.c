@@ -33,7 +33,7 @@ static void *alloc_panels(bc_model *model, bc_node *node, size_t panel, size_t p
 }
 
 bc_status bc_weights_binary(bc_model *model, bc_node *node, bc_error *error) {
-    size_t taps = node->window.kh * node->window.kw, words = bc_words(node->group_in);
+    size_t taps = node->k / node->tap_bits, words = bc_words(node->tap_bits);
     uint64_t *out =
         alloc_panels(model, node, BC_PANEL_BINARY, taps * words * BC_PANEL_BINARY * 8, error);
     if (node->weight_in_panels) {
@@ -46,7 +46,7 @@ bc_status bc_weights_binary(bc_model *model, bc_node *node, bc_error *error) {
         size_t g = f / node->group_out, i = f % node->group_out;
         uint64_t *panel = out + (g * node->panels + i / 8) * taps * words * 8 + i % 8;
         for (size_t k = 0; k < node->k; k++) {
-            size_t t = k / node->group_in, c = k % node->group_in;
+            size_t t = k / node->tap_bits, c = k % node->tap_bits;
             panel[(t * words + c / 64) * 8] |= (uint64_t)bc_weight_bit(node, f, k) << c % 64;
         }
     }

@@ -1,0 +1,25 @@
+/* binary.h: the parts of binary_product.c. */
+#ifndef BC_OPS_BINARY_H
+#define BC_OPS_BINARY_H
+
+#include "../session.h"
+
+/* binary_border.c: base[class][filter], and the classes of the node's pixels; of the window as the
+ * file has it. */
+bc_status bc_border_base(bc_model *model, bc_node *node, size_t *class_count, bc_error *error);
+
+/* binary_border.c: limit[class][group][filter of a whole panel]. */
+bc_status bc_border_limit(bc_model *model, bc_node *node, size_t class_count, bc_error *error);
+
+/* binary_border.c: task->pixel: for every pixel, its class's row of a table of `stride` elements
+ * per class. */
+void bc_border_rows(const bc_task *task, const int32_t *table, size_t stride);
+
+/* bit_rows.c: where it pays, or groups begin within words: chooses a packed copy of the input.
+ * Changes rows, window, inner, tap_bits, pixel_bytes, prep_bytes. */
+void bc_bit_rows_choose(const bc_model *model, bc_node *node);
+
+/* bit_rows.c: fills the run's prep memory with that copy. */
+void bc_bit_rows_run(const bc_run *run, const bc_node *node);
+
+#endif

@@ -1,0 +1,149 @@
+/* bit_rows.c: binary convolutions whose channels do not fill words. A tap of 16 channels would take
+ * a word of 64 bits; so the taps of one row of the kernel are put side by side, once for every row
+ * of the input and every output column: 3 x 3 taps of 16 channels are 3 words then, not 9. To the
+ * rest that copy is an image of its own, under a kernel one tap wide.
+ *
+ *     columns, each with the taps of a row:    | tap 0 | tap 1 | tap 2 | 0 .. |   a group: inner
+ * words group_in bits
+ *
+ * Groups that begin within a word of the input begin at a word there: without that, no kernel could
+ * read them. */
+#include "binary.h"
+
+#include <string.h>
+
+enum {
+    MOST_TAPS = 16,      /* of a row of the kernel: a column of the copy is so many pixels long */
+    COPY_GROWTH = 2,     /* times the width of the input that the copy may have at most */
+    COPY_WORDS = 1 << 11 /* per task of the copy */
+};
+
+/* Parts of the run `bits` long from bit `at` on that no border of words cuts, at most. */
+static size_t pieces(size_t bits) {
+    return bc_words(bits) + 1;
+}
+
+void bc_bit_rows_choose(const bc_model *model, bc_node *node) {
+    const bc_value *main = &model->values[node->input];
+    bc_window *win = &node->window;
+    bc_bit_rows *rows = &node->rows;
+    const size_t words = bc_words(node->group_in), row_words = bc_words(win->kw * node->group_in);
+    const size_t panels = (node->group_out + BC_PANEL_BINARY - 1) / BC_PANEL_BINARY;
+    /* a word less per pixel saves a panel's product with it; a piece costs some shifts */
+    const bool pays =
+        win->kh * (win->kw * words - row_words) * panels > win->kw * pieces(node->group_in);
+    if (pays && win->kw <= MOST_TAPS && win->ow <= COPY_GROWTH * win->w) {
+        *rows = (bc_bit_rows){win->ow, win->kw, win->sw, win->dw, win->left, 0};
+        *win = (bc_window){.h = win->h,
+                           .w = win->ow,
+                           .oh = win->oh,
+                           .ow = win->ow,
+                           .kh = win->kh,
+                           .kw = 1,
+                           .sh = win->sh,
+                           .sw = 1,
+                           .dh = win->dh,
+                           .dw = 1,
+                           .top = win->top,
+                           .bottom = win->bottom};
+    } else if (node->groups > 1 && node->group_in % 64) {
+        *rows = (bc_bit_rows){main->w, 1, 1, 1, 0, 0};
+    } else {
+        return;
+    }
+    node->tap_bits = rows->taps * node->group_in;
+    node->inner = bc_words(node->tap_bits);
+    rows->words = node->groups * node->inner;
+    node->pixel_bytes = rows->words * sizeof(uint64_t);
+    node->prep_bytes = main->h * rows->columns * node->pixel_bytes;
+}
+
+/* `bits` bits of some pixels, from bit `shift` of one word to bit `to_shift` of another. */
+typedef struct move {
+    const uint64_t *from;
+    uint64_t *to;
+    size_t from_step, to_step; /* words to the next pixel */
+    unsigned shift, to_shift, bits;
+} move;
+
+static void move_bits(const move *m, size_t count) {
+    const uint64_t *restrict from = m->from, mask = ~(uint64_t)0 >> (64 - m->bits);
+    uint64_t *restrict to = m->to;
+    if (m->from_step == 1 && m->to_step == 1) { /* a loop that compilers vectorise */
+        for (size_t x = 0; x < count; x++)
+            to[x] |= (from[x] >> m->shift & mask) << m->to_shift;
+        return;
+    }
+    for (size_t x = 0; x < count; x++)
+        to[x * m->to_step] |= (from[x * m->from_step] >> m->shift & mask) << m->to_shift;
+}
+
+/* One tap of one group for all columns of a row: bits [from_bit, from_bit + group_in) of the
+ * input's pixels to bits [to_bit, ...) of the copy's. */
+static void pack_tap(const bc_node *node, size_t width, const uint64_t *from, size_t from_words,
+                     uint64_t *to, size_t tap, size_t from_bit, size_t to_bit) {
+    static const uint64_t ones = ~(uint64_t)0;
+    const bc_bit_rows *rows = &node->rows;
+    const size_t to_words = rows->words, at = tap * rows->dilation;
+    /* columns whose tap lies inside: left <= column * stride + at < left + width */
+    size_t first = at < rows->left ? (rows->left - at + rows->stride - 1) / rows->stride : 0,
+           end = at < rows->left + width ? (rows->left + width - at - 1) / rows->stride + 1 : 0;
+    end = bc_min(end, rows->columns);
+    first = bc_min(first, end);
+    const size_t x = first * rows->stride + at - rows->left; /* not used where first == end */
+    for (size_t left = node->group_in, bits; left; left -= bits, from_bit += bits, to_bit += bits) {
+        bits = bc_min(left, 64 - bc_max(from_bit % 64, to_bit % 64));
+        move m = {.to = to + to_bit / 64,
+                  .to_step = to_words,
+                  .shift = (unsigned)(from_bit % 64),
+                  .to_shift = (unsigned)(to_bit % 64),
+                  .bits = (unsigned)bits};
+        if (node->pad_value < 0) {
+            m.from = &ones;
+            m.shift = 0;
+            move_bits(&m, first);
+            m.to += end * to_words;
+            move_bits(&m, rows->columns - end);
+            m.to = to + to_bit / 64;
+            m.shift = (unsigned)(from_bit % 64);
+        }
+        if (first == end)
+            continue;
+        m.from = from + x * from_words + from_bit / 64;
+        m.from_step = from_words * rows->stride;
+        m.to += first * to_words;
+        move_bits(&m, end - first);
+    }
+}
+
+typedef struct packing {
+    const bc_run *run;
+    const bc_node *node;
+    size_t rows, rows_per_item;
+} packing;
+
+static void pack_rows(const void *context, size_t item, size_t thread) {
+    const packing *p = context;
+    const bc_node *node = p->node;
+    const bc_value *main = &p->run->model->values[node->input];
+    const size_t words = node->rows.columns * node->rows.words,
+                 end = bc_min((item + 1) * p->rows_per_item, p->rows);
+    (void)thread;
+    for (size_t r = item * p->rows_per_item; r < end; r++) {
+        const char *from = p->run->values[node->input] + r * main->w * main->pixel_bytes;
+        uint64_t *to = (uint64_t *)(void *)p->run->prep + r * words;
+        memset(to, 0, words * sizeof *to);
+        for (size_t g = 0; g < node->groups; g++)
+            for (size_t t = 0; t < node->rows.taps; t++)
+                pack_tap(node, main->w, (const uint64_t *)(const void *)from, main->pixel_bytes / 8,
+                         to, t, g * node->group_in,
+                         g * node->rows.words / node->groups * 64 + t * node->group_in);
+    }
+}
+
+void bc_bit_rows_run(const bc_run *run, const bc_node *node) {
+    packing p = {run, node, run->n * run->model->values[node->input].h, 0};
+    const size_t words = node->rows.columns * node->rows.words;
+    p.rows_per_item = COPY_WORDS / bc_min(COPY_WORDS, words);
+    bc_parallel(run->threads, (p.rows + p.rows_per_item - 1) / p.rows_per_item, pack_rows, &p);
+}
