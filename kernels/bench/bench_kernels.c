@@ -149,7 +149,7 @@ static void run(const bc_kernels *k, const task *t) {
                 3);
             break;
         case FLOAT:
-            k->fgemm(m, t->panels, t->taps, t->cin, a, t->weights, y, out);
+            k->fgemm(m, out, t->taps, t->cin, a, t->weights, y, out);
             break;
         case WEIGHT:
             k->wgemm(m, t->panels, t->taps, t->cin, a, t->weights, y, out);

@@ -111,13 +111,14 @@ typedef struct bc_kernels {
 
     /* acc[p * ld + f]: from +0, over k = t * cin + i ascending,
      *     acc = fma(a[p * taps + t][i], w[f / 16][k][f % 16], acc).
-     * w: [panels][taps * cin][16].
-     * acc: m rows of panels * 16, ld >= panels * 16; all columns are written. */
-    void (*fgemm)(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
+     * w: [ceil(n / 16)][taps * cin][16], for n filters.
+     * acc: m rows, ld >= n rounded up to 8; so many columns are written, and no more. */
+    void (*fgemm)(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
                   const float *w, float *acc, size_t ld);
 
     /* As fgemm with weights of one bit, so that fma(x, +-1, acc) = acc +- x.
-     * w: [panels][taps * cin] u16, bit f % 16 set = -1. */
+     * w: [panels][taps * cin] u16, bit f % 16 set = -1.
+     * acc: m rows of panels * 16, ld >= panels * 16; all columns are written. */
     void (*wgemm)(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
                   const uint16_t *w, float *acc, size_t ld);
 

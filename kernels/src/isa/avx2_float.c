@@ -11,7 +11,7 @@
 
 BC_TARGET_BEGIN("avx2,fma")
 
-enum { MR = 6, NR = BC_PANEL_FLOAT };
+enum { MR = 6, MR_HALF = 8, NR = BC_PANEL_FLOAT };
 
 /* signs[b][j]: -1 where bit j of b is set, else 1. Loads are cheaper here than the arithmetic that
  * spreads bits. */
@@ -126,9 +126,60 @@ static void run(const tile_row *tiles, size_t m, size_t panels, size_t taps, siz
     }
 }
 
-void bc_fgemm__avx2(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
+/* The lower 8 filters of a panel: 8 pixels are the 8 chains. */
+static BC_INLINE void half(const int mr, size_t taps, size_t cin, const float *const *a,
+                           const float *w, float *acc, size_t ld) {
+    __m256 y[MR_HALF];
+    BC_UNROLL
+    for (int r = 0; r < mr; r++)
+        y[r] = _mm256_setzero_ps();
+    for (size_t t = 0; t < taps; t++) {
+        const float *x[MR_HALF];
+        BC_UNROLL
+        for (int r = 0; r < mr; r++)
+            x[r] = a[(size_t)r * taps + t];
+        for (size_t i = 0; i < cin; i++, w += NR) {
+            const __m256 v = _mm256_load_ps(w);
+            BC_UNROLL
+            for (int r = 0; r < mr; r++)
+                y[r] = _mm256_fmadd_ps(_mm256_broadcast_ss(x[r] + i), v, y[r]);
+        }
+    }
+    BC_UNROLL
+    for (int r = 0; r < mr; r++)
+        _mm256_storeu_ps(acc + (size_t)r * ld, y[r]);
+}
+
+#define HALF(mr)                                                                                   \
+    static void half##mr(size_t taps, size_t cin, const float *const *a, const float *w,           \
+                         float *acc, size_t ld) {                                                  \
+        half(mr, taps, cin, a, w, acc, ld);                                                        \
+    }
+HALF(1)
+HALF(2)
+HALF(3)
+HALF(4)
+HALF(5)
+HALF(6)
+HALF(7)
+HALF(8)
+
+typedef void (*half_fn)(size_t, size_t, const float *const *, const float *, float *, size_t);
+static const half_fn halves[MR_HALF] = {half1, half2, half3, half4, half5, half6, half7, half8};
+
+void bc_fgemm__avx2(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
                     const float *w, float *acc, size_t ld) {
-    run(f_tiles, m, panels, taps, cin, a, w, taps * cin * NR * sizeof *w, acc, ld);
+    const size_t step = taps * cin * NR, panels = (n + 7) / NR; /* 8 or fewer filters are a half */
+    if (panels)
+        run(f_tiles, m, panels, taps, cin, a, w, step * sizeof *w, acc, ld);
+    if (panels * NR >= n)
+        return;
+    const size_t cuts = (m + MR_HALF - 1) / MR_HALF;
+    for (size_t i = 0; i < cuts; i++) {
+        const size_t p = m * i / cuts;
+        halves[m * (i + 1) / cuts - p - 1](taps, cin, a + p * taps, w + panels * step,
+                                           acc + p * ld + panels * NR, ld);
+    }
 }
 
 void bc_wgemm__avx2(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,

@@ -17,11 +17,18 @@ static BC_INLINE __m512 weights_of(const bool one_bit, const void *w, size_t k) 
     return _mm512_load_ps((const float *)w + k * NR);
 }
 
+static BC_INLINE void store(float *to, __m512 y, bool half) {
+    if (half)
+        _mm256_storeu_ps(to, _mm512_castps512_ps256(y));
+    else
+        _mm512_storeu_ps(to, y);
+}
+
 /* acc rows of `mr` pixels, `nr` panels; step: bytes from one panel of w to the next. fma(x, +-1,
  * acc) = acc +- x. */
 static BC_INLINE void tile(const int mr, const int nr, const bool one_bit, size_t taps, size_t cin,
                            const float *const *a, const uint8_t *w, size_t step, float *acc,
-                           size_t ld) {
+                           size_t ld, bool half) {
     __m512 y[ACCS];
     BC_UNROLL
     for (int i = 0; i < mr * nr; i++)
@@ -49,18 +56,18 @@ static BC_INLINE void tile(const int mr, const int nr, const bool one_bit, size_
     for (int r = 0; r < mr; r++) {
         BC_UNROLL
         for (int q = 0; q < nr; q++)
-            _mm512_storeu_ps(acc + (size_t)r * ld + q * NR, y[r * nr + q]);
+            store(acc + (size_t)r * ld + q * NR, y[r * nr + q], half && q + 1 == nr);
     }
 }
 
 #define TILE(mr, nr)                                                                               \
     static void f##mr##x##nr(size_t taps, size_t cin, const float *const *a, const uint8_t *w,     \
-                             size_t step, float *acc, size_t ld) {                                 \
-        tile(mr, nr, false, taps, cin, a, w, step, acc, ld);                                       \
+                             size_t step, float *acc, size_t ld, bool half) {                      \
+        tile(mr, nr, false, taps, cin, a, w, step, acc, ld, half);                                 \
     }                                                                                              \
     static void w##mr##x##nr(size_t taps, size_t cin, const float *const *a, const uint8_t *w,     \
-                             size_t step, float *acc, size_t ld) {                                 \
-        tile(mr, nr, true, taps, cin, a, w, step, acc, ld);                                        \
+                             size_t step, float *acc, size_t ld, bool half) {                      \
+        tile(mr, nr, true, taps, cin, a, w, step, acc, ld, half);                                  \
     }
 #define TILES(mr, nr) TILE(mr, nr) TILE(mr, 1)
 TILES(1, 8)
@@ -79,7 +86,7 @@ TILES(13, 2)
 TILES(14, 2)
 
 typedef void (*tile_fn)(size_t, size_t, const float *const *, const uint8_t *, size_t, float *,
-                        size_t);
+                        size_t, bool);
 typedef struct tile_row {
     size_t panels; /* of `wide` */
     tile_fn wide, one;
@@ -91,8 +98,10 @@ typedef struct tile_row {
      ROW(kind, 11, 2), ROW(kind, 12, 2), ROW(kind, 13, 2), ROW(kind, 14, 2)}
 static const tile_row f_tiles[MR] = ROWS(f), w_tiles[MR] = ROWS(w);
 
+/* half: of the last panel, the lower 8 columns are stored. */
 static void run(const tile_row *tiles, size_t m, size_t panels, size_t taps, size_t cin,
-                const float *const *a, const void *w, size_t step, float *acc, size_t ld) {
+                const float *const *a, const void *w, size_t step, float *acc, size_t ld,
+                bool half) {
     const size_t cuts =
         (m + MR - 1) / MR; /* tiles of nearly equal height, 8 or more pixels if there are several */
     const size_t most = cuts > 1 ? 2 : tiles[m - 1].panels;
@@ -102,19 +111,22 @@ static void run(const tile_row *tiles, size_t m, size_t panels, size_t taps, siz
             const size_t p = m * i / cuts;
             const tile_row *row = &tiles[m * (i + 1) / cuts - p - 1];
             (n > 1 ? row->wide : row->one)(taps, cin, a + p * taps, (const uint8_t *)w + q * step,
-                                           step, acc + p * ld + q * NR, ld);
+                                           step, acc + p * ld + q * NR, ld,
+                                           half && q + n == panels);
         }
     }
 }
 
-void bc_fgemm__avx512(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
+void bc_fgemm__avx512(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
                       const float *w, float *acc, size_t ld) {
-    run(f_tiles, m, panels, taps, cin, a, w, taps * cin * NR * sizeof *w, acc, ld);
+    const size_t panels = (n + NR - 1) / NR;
+    run(f_tiles, m, panels, taps, cin, a, w, taps * cin * NR * sizeof *w, acc, ld,
+        panels * NR >= n + 8);
 }
 
 void bc_wgemm__avx512(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
                       const uint16_t *w, float *acc, size_t ld) {
-    run(w_tiles, m, panels, taps, cin, a, w, taps * cin * sizeof *w, acc, ld);
+    run(w_tiles, m, panels, taps, cin, a, w, taps * cin * sizeof *w, acc, ld, false);
 }
 
 BC_TARGET_END

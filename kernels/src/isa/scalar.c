@@ -34,10 +34,10 @@ static void bgemm_tau__scalar(size_t m, size_t panels, size_t taps, size_t cw,
         }
 }
 
-static void fgemm__scalar(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
+static void fgemm__scalar(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
                           const float *w, float *acc, size_t ld) {
     for (size_t p = 0; p < m; p++)
-        for (size_t f = 0; f < panels * BC_PANEL_FLOAT; f++) {
+        for (size_t f = 0; f < bc_round_up(n, 8); f++) {
             const float *wf = w + f / 16 * taps * cin * 16 + f % 16;
             float y = 0;
             for (size_t t = 0; t < taps; t++)

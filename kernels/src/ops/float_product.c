@@ -22,8 +22,9 @@ static bc_status prepare(bc_model *model, bc_node *node, bool one_bit, bc_error 
         bc_row_taps(node);
     if (node->copy.top || node->copy.left || node->copy.h > main->h || node->copy.w > main->w)
         node->prep_bytes = node->copy.h * node->copy.w * node->copy.pixel_bytes;
-    /* whole panels are written: into the value itself only where they fill its rows exactly */
-    bc_node_direct(node, node->depthwise || node->group_out % BC_PANEL_FLOAT == 0);
+    /* whole panels, or halves of them, are written: into the value itself only where they fill its
+     * rows exactly */
+    bc_node_direct(node, node->depthwise || node->group_out % (one_bit ? BC_PANEL_FLOAT : 8) == 0);
     return bc_window_prepare(model, node, error);
 }
 
@@ -55,8 +56,8 @@ static void product_task(const bc_task *task) {
             k->wgemm(task->m, task->panels, node->taps, node->inner, a,
                      (const uint16_t *)(const void *)weights, rows, task->ld);
         else
-            k->fgemm(task->m, task->panels, node->taps, node->inner, a,
-                     (const float *)(const void *)weights, rows, task->ld);
+            k->fgemm(task->m, node->groups > 1 ? node->group_out : task->c, node->taps, node->inner,
+                     a, (const float *)(const void *)weights, rows, task->ld);
         bc_next_group(task, g, node->inner * sizeof(float));
     }
     bc_epilogue(task);
