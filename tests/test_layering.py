@@ -12,9 +12,10 @@ PACKAGE = Path(__file__).resolve().parent.parent / "bincompress"
 
 # A module or package may import only what stands before it.
 ORDER = (
-    *("errors", "program", "user_code", "methods", "recipe", "graph", "data", "zoo"),
+    *("errors", "program", "user_code", "native", "methods", "recipe", "graph", "data", "zoo"),
     *("load", "plan", "binarize", "checkpoint", "finetune", "lower", "pack", "runtime"),
-    *("compare", "verify", "evaluate", "bench", "report", "gates", "outputs", "inputs", "export", "pipeline", "demo"),
+    *("compare", "verify", "evaluate", "bench", "report", "gates", "outputs", "inputs", "export", "pipeline"),
+    *("float_training", "results", "demo"),
     *("cli", "__main__"),
 )
 # Who may import a library; all others must go through them.
@@ -26,7 +27,7 @@ ONLY = {
     "gguf": ("pack",),
     "yaml": ("recipe",),
     "pydantic": ("recipe",),
-    "ctypes": ("runtime", "bench.network", "finetune.memory"),
+    "ctypes": ("native", "runtime", "bench.network", "binarize.native_products", "finetune.memory"),
     "sklearn": ("data",),
     "scipy": ("data",),
     "PIL": ("data",),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bincompress import native
 from bincompress.bench.baselines import runner
 from bincompress.bench.layers import LAYERS, Layer, layer_input, layer_program
 from bincompress.bench.machine import cpu_name, pinned
@@ -21,7 +22,6 @@ from bincompress.bench.network import kind_of, packed_runner
 from bincompress.bench.single_ops import float_layer, int8_layer
 from bincompress.bench.timing import ROUNDS, Run, interleave
 from bincompress.pack.writer import write_packed
-from bincompress.runtime import native
 from bincompress.runtime.session import Session, load
 
 

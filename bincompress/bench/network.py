@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from bincompress import native
 from bincompress.bench.baselines import fixed_batch, image_input, int8_model, runner
 from bincompress.bench.machine import cpu_name, pinned
 from bincompress.bench.onnx_twin import export_onnx, is_float
@@ -20,7 +21,6 @@ from bincompress.errors import ModelLoadError, UsageError
 from bincompress.lower.emulate import normalize_pixels
 from bincompress.pack.reader import read_packed
 from bincompress.program import BINARY_OPS, FLOAT_OPS, U8_OPS, WEIGHT_OPS
-from bincompress.runtime import native
 from bincompress.runtime.session import Model, Session, load
 
 Array = npt.NDArray[Any]

@@ -22,6 +22,7 @@ which `set_progress` sets, is how far training is, for estimators and transforms
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -209,6 +210,8 @@ class BinaryConv2d(BinaryWeightLayer):
         self.dilation = _pair(dilation)
         self.groups = groups
         self.pad_value = pad_value
+        # product(x, weight, stride, padding) that stands in for conv2d where x and the weights' signs are bits
+        self.product: Callable[[Tensor, Tensor, Pair, Pair], Tensor] | None = None
 
     def config(self) -> dict[str, Any]:
         """Constructor keywords that rebuild this layer."""
@@ -229,7 +232,10 @@ class BinaryConv2d(BinaryWeightLayer):
         if self.pad_value and padding != (0, 0):
             x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]), value=float(self.pad_value))
             padding = (0, 0)
-        return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
+        if self.product is None or not self.binarize_weight:
+            return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
+        y = self.product(x, weight, self.stride, padding)
+        return y if bias is None else y + bias.reshape(1, -1, 1, 1)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, alpha={self.granularity}"

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from bincompress.binarize import Imitation, check_signs, set_progress
+from bincompress.binarize import Imitation, check_signs, native_products, set_progress
 from bincompress.binarize.modules import BinaryWeightLayer, Sign
 from bincompress.data import Split
 from bincompress.finetune.bn import evaluating, imitate, reestimate_bn
@@ -87,8 +87,9 @@ def finetune(
         with settings(device, recipe.train.threads), evaluating(teacher if teacher is not None else run.graph):
             if not run.checkpoint.finished:
                 run.move(device, torch.channels_last)
-                _train(run)
-                _finish(run)
+                with native_products(run.graph):
+                    _train(run)
+                    _finish(run)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(run.how_to_resume()) from None
     finally:

@@ -13,9 +13,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from bincompress import native
 from bincompress.errors import NativeError, UsageError
 from bincompress.program import DType, Normalize, Value
-from bincompress.runtime import native
 
 Array = npt.NDArray[Any]
 

@@ -11,7 +11,7 @@ import pytest
 
 from bincompress.errors import NativeError, PackError, UsageError
 from bincompress.pack import packed_bytes, read_packed, write_packed
-from bincompress.runtime import native
+from bincompress import native
 from bincompress.runtime.session import load
 from tests.programs import CASES, build
 

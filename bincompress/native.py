@@ -1,4 +1,4 @@
-"""bincompress.h, one to one: structures, constants and function types for ctypes."""
+"""bincompress.h and bincompress_train.h, one to one: structures, constants and function types for ctypes."""
 
 from __future__ import annotations
 
@@ -104,6 +104,12 @@ class BcInput(Structure):
     _fields_ = (("data", c_void_p), ("dtype", c_int), ("layout", c_int))
 
 
+class BcConv(Structure):
+    """bc_conv"""
+
+    _fields_ = tuple((name, c_uint32) for name in ("n", "h", "w", "c_in", "c_out", "kh", "kw", "sh", "sw", "ph", "pw"))
+
+
 _ERROR, _FLOATS = POINTER(BcError), POINTER(c_float)
 # name -> (result type, argument types); opaque bc_model and bc_session are plain pointers
 _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -134,6 +140,11 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bc_isa_count": (c_size_t, ()),
     "bc_isa_name": (c_char_p, (c_size_t,)),
     "bc_isa_available": (c_int, (c_size_t,)),
+    "bc_trainer_open": (c_int, (c_uint32, c_char_p, POINTER(c_void_p), _ERROR)),
+    "bc_trainer_close": (None, (c_void_p,)),
+    "bc_train_bits": (c_uint64, (POINTER(BcConv),)),
+    "bc_train_forward": (c_int, (c_void_p, POINTER(BcConv), *(c_void_p,) * 5, _ERROR)),
+    "bc_train_backward": (c_int, (c_void_p, POINTER(BcConv), *(c_void_p,) * 6, _ERROR)),
     "bc_measure_peak": (c_int, (c_char_p, c_int, POINTER(c_double))),
 }
 
@@ -161,7 +172,7 @@ def _find() -> Path:
         if not Path(named).is_file():
             raise NativeError(f"{LIBRARY_VARIABLE}={named}: no such file")
         return Path(named)
-    package = Path(__file__).resolve().parent.parent
+    package = Path(__file__).resolve().parent
     folders = [package, *(Path(entry) / "bincompress" for entry in sys.path if entry)]
     for folder in folders:
         for pattern in ("libbincompress*.so", "libbincompress*.dylib", "bincompress*.dll", "libbincompress*.dll"):

@@ -1,0 +1,114 @@
+"""Training on the library's kernels equals training on torch: the same sums, gradients within float rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from bincompress.binarize import native_products
+from bincompress.binarize.modules import BinaryConv2d, BinaryLinear, Sign
+from bincompress.graph import LeafTracer
+
+
+class Net(nn.Module):
+    """Every kind of layer that has a product and some that have none."""
+
+    def __init__(self, pad_value: int = 0) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
+        self.sign1, self.conv1 = Sign(), BinaryConv2d(16, 32, 3, padding=1, stride=2, pad_value=pad_value)
+        self.bn1 = nn.BatchNorm2d(32)
+        self.sign2, self.conv2 = Sign("approxsign"), BinaryConv2d(32, 48, (3, 1), padding=(1, 0), bias=True)
+        self.bn2 = nn.BatchNorm2d(48)
+        self.sign3, self.conv3 = Sign(), BinaryConv2d(48, 16, 1, granularity="none")
+        self.bn3 = nn.BatchNorm2d(16)
+        self.sign4, self.odd = Sign(), BinaryConv2d(16, 10, 3)
+        self.flatten, self.last = nn.Flatten(), BinaryLinear(10 * 4 * 2, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv1(self.sign1(self.stem(x)))
+        y = self.conv2(self.sign2(self.bn1(y)))
+        y = self.conv3(self.sign3(self.bn2(y)))
+        return self.last(self.flatten(self.odd(self.sign4(self.bn3(y)))))  # type: ignore[no-any-return]
+
+
+def network(pad_value: int = 0) -> fx.GraphModule:
+    torch.manual_seed(3)
+    net = Net(pad_value)
+    graph = fx.GraphModule(net, LeafTracer().trace(net))
+    with torch.no_grad():
+        net.conv1.weight[0] = 0  # alpha = 0
+        for norm in (net.bn1, net.bn2, net.bn3):
+            norm.bias.normal_()  # sums of signs often equal their mean: a tie, which rounding would decide
+    return graph.train()
+
+
+def gradients(graph: fx.GraphModule, x: Tensor, loss_weights: Tensor) -> Iterator[tuple[str, Tensor]]:
+    graph.zero_grad()
+    (graph(x) * loss_weights).sum().backward()
+    for name, parameter in graph.named_parameters():
+        if parameter.grad is not None:
+            yield name, parameter.grad.clone()
+
+
+@pytest.mark.parametrize("pad_value", [0, 1, -1])
+def test_gradients_are_those_of_torch(pad_value: int) -> None:
+    graph = network(pad_value)
+    x, weights = torch.randn(5, 3, 12, 7), torch.randn(5, 4)
+    want = dict(gradients(graph, x, weights))
+    with native_products(graph) as count:
+        assert count == 3, "conv1, conv2, conv3"
+        got = dict(gradients(graph, x, weights))
+    assert got.keys() == want.keys()
+    for name in want:
+        torch.testing.assert_close(got[name], want[name], rtol=2e-4, atol=2e-5 * float(want[name].abs().max() + 1))
+    assert all(not isinstance(m, BinaryConv2d) or m.product is None for m in graph.modules())
+
+
+def test_evaluation_gives_the_same_bits() -> None:
+    x, graph = torch.randn(3, 3, 12, 7), network().eval()
+    with torch.no_grad():
+        want = graph(x)
+        with native_products(graph):
+            got = graph(x)
+    assert torch.equal(got, want), "in evaluation alpha multiplies exact integers, in one order"
+
+
+def test_float_activations_and_float_weights_keep_to_torch() -> None:
+    graph = network()
+    x = torch.randn(2, 3, 12, 7)
+    for module in graph.modules():
+        if isinstance(module, Sign):
+            module.binarize = False
+    want = graph(x)
+    with native_products(graph):
+        assert torch.equal(graph(x), want)
+        for module in graph.modules():
+            if isinstance(module, Sign):
+                module.binarize = True
+            elif isinstance(module, BinaryConv2d):
+                module.binarize_weight = False
+        signs = torch.where(torch.randn(2, 16, 6, 6) >= 0, 1.0, -1.0)
+        conv = graph.get_submodule("conv1")
+        assert isinstance(conv, BinaryConv2d)
+        assert torch.equal(conv(signs), F.conv2d(signs, conv.weight, None, 2, 1)), "latents are not +-alpha"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_change_nothing(threads: int) -> None:
+    x, weights, graph = torch.randn(9, 3, 12, 7), torch.randn(9, 4), network()
+    before = torch.get_num_threads()
+    with native_products(graph):
+        want = dict(gradients(graph, x, weights))
+    try:
+        torch.set_num_threads(threads)
+        with native_products(graph):
+            torch.set_num_threads(before)
+            got = dict(gradients(graph, x, weights))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(got[name], want[name]) for name in want)
