@@ -17,10 +17,15 @@ uint8_t *bc_task_bits(const bc_task *task, int32_t value, size_t *stride) {
     return (uint8_t *)task->run->values[value] + task->p0 * *stride + task->c0 / 8;
 }
 
-void bc_zero_tail(const bc_task *task, uint8_t *bits, size_t stride, size_t bytes) {
-    size_t tail = stride - task->c0 / 8 - bytes;
+void bc_zero_tail(const bc_task *task, uint8_t *bits, size_t stride) {
+    const size_t bytes = (task->c + 7) / 8, tail = stride - task->c0 / 8 - bytes;
     if (!tail || task->c0 + task->c != task->node->c)
         return;
+    if (!task->c0) { /* the whole last word, which nothing has been written to yet */
+        for (size_t p = 1; p <= task->m; p++)
+            memset(bits + p * stride - 8, 0, 8);
+        return;
+    }
     for (size_t p = 0; p < task->m; p++)
         memset(bits + p * stride + bytes, 0, tail);
 }
@@ -57,6 +62,7 @@ static bc_row_step row_step(const bc_task *task, const bc_step *step) {
     case BC_STEP_SIGN:
         row.op = BC_ROW_SIGN;
         row.to = bc_task_bits(task, step->value, &row.ld);
+        bc_zero_tail(task, row.to, row.ld);
         return row;
     case BC_STEP_THRESHOLD: /* on integers: the operation's own business */
     case BC_STEP_OPS:
@@ -80,9 +86,6 @@ void bc_epilogue_from(const bc_task *task, bc_row_step source) {
     }
     if (count > 1)
         task->run->kernels->steps(task->m, task->c, list, count);
-    for (size_t j = 1; j < count; j++)
-        if (list[j].op == BC_ROW_SIGN)
-            bc_zero_tail(task, list[j].to, list[j].ld, (task->c + 7) / 8);
 }
 
 void bc_epilogue(const bc_task *task) {
@@ -98,6 +101,6 @@ void bc_integer_epilogue(const bc_task *task) {
     }
     size_t stride;
     uint8_t *bits = bc_task_bits(task, step->value, &stride);
+    bc_zero_tail(task, bits, stride);
     k->i32_to_bits(task->m, task->c, task->acc, task->ld, step->tau + task->c0, bits, stride);
-    bc_zero_tail(task, bits, stride, (task->c + 7) / 8);
 }

@@ -67,9 +67,9 @@ void bc_next_group(const bc_task *task, size_t g, size_t bytes);
  * pixel. */
 uint8_t *bc_task_bits(const bc_task *task, int32_t value, size_t *stride);
 
-/* epilogue.c: sets the unused bytes after the last channel's byte to 0, if the task has the last
- * channel. */
-void bc_zero_tail(const bc_task *task, uint8_t *bits, size_t stride, size_t bytes);
+/* epilogue.c: sets the bytes after the last channel's byte to 0, if the task has the last channel;
+ * call it before anything is written to these pixels. */
+void bc_zero_tail(const bc_task *task, uint8_t *bits, size_t stride);
 
 /* arena.c: offset of every value in one block of memory, and the size of the block. */
 bc_status bc_plan_arena(const bc_model *model, size_t batch, bool keep_all, size_t *offsets,

@@ -4,6 +4,12 @@
 
 #include <string.h>
 
+enum {
+    TASKS_PER_THREAD = 3, /* evens out the speeds of threads */
+    LEAST_PANELS = 4,     /* of a task: what the widest tile takes */
+    LEAST_TILES = 4       /* of a task, as long as there are enough tasks */
+};
+
 typedef struct split {
     const bc_run *run;
     const bc_node *node;
@@ -51,17 +57,37 @@ static void run_task(const void *context, size_t item, size_t thread) {
     s->work(&task);
 }
 
+static size_t ceil_div(size_t a, size_t b) {
+    return (a + b - 1) / b;
+}
+
+/* Pixels per task for about `chunks` tasks: whole tiles, as far as there is more than one task and
+ * scratch memory. */
+static size_t pixels_per_task(const bc_node *node, size_t pixels, size_t chunks, size_t mr) {
+    const size_t m = ceil_div(pixels, chunks), whole = bc_round_up(m, mr);
+    if (chunks == 1 || node->chunk < mr)
+        return bc_min(m, node->chunk);
+    return whole <= node->chunk ? whole : node->chunk / mr * mr;
+}
+
 void bc_run_tasks(const bc_run *run, const bc_node *node, size_t mr, bc_task_work *work) {
     split s = {run, node, work, run->n * node->h * node->w, 0, 1, node->panels};
-    /* four tasks per thread even out their speeds; none smaller than a tile, and all but the last a
-     * multiple of it */
-    size_t wanted = run->thread_count > 1 ? s.pixels / (4 * run->thread_count) + 1 : s.pixels;
-    s.m = bc_min(bc_round_up(wanted, mr), node->chunk > mr ? node->chunk / mr * mr : node->chunk);
-    size_t chunks = (s.pixels + s.m - 1) / s.m;
-    if (chunks < run->thread_count && node->groups == 1 && node->panels > 1) {
-        s.part = (node->panels + run->thread_count - 1) / run->thread_count;
-        s.parts = (node->panels + s.part - 1) / s.part;
+    const size_t threads = run->thread_count, wanted = threads > 1 ? TASKS_PER_THREAD * threads : 1;
+    size_t chunks = ceil_div(s.pixels, node->chunk);
+    /* Where the image is small, panels are cut and not pixels: a kernel prepares its weights anew
+     * for every call, and that should serve many pixels. */
+    if (chunks < wanted && node->groups == 1 && node->panels >= 2 * LEAST_PANELS) {
+        s.parts = bc_min(ceil_div(wanted, chunks), node->panels / LEAST_PANELS);
+        s.part = bc_round_up(ceil_div(node->panels, s.parts), LEAST_PANELS);
+        s.parts = ceil_div(node->panels, s.part);
     }
+    /* Then pixels after all, to some tiles each, or to one before a thread has nothing to do. */
+    if (chunks * s.parts < wanted) {
+        const size_t most = bc_max(s.pixels / (LEAST_TILES * mr), bc_min(threads, s.pixels / mr));
+        chunks = bc_max(chunks, bc_min(ceil_div(wanted, s.parts), most));
+    }
+    s.m = pixels_per_task(node, s.pixels, chunks, mr);
+    chunks = ceil_div(s.pixels, s.m);
     bc_parallel(run->threads, chunks * s.parts, run_task, &s);
 }
 

@@ -45,6 +45,7 @@ static void threshold_task(const bc_task *task, const uint64_t **a, const char *
     const bc_node *node = task->node;
     size_t stride;
     uint8_t *bits = bc_task_bits(task, node->steps[0].value, &stride);
+    bc_zero_tail(task, bits, stride);
     bc_border_rows(task, node->limit + task->panel0 * BC_PANEL_BINARY, node->limit_stride);
     for (size_t g = 0; g < node->groups; g++, weights += node->panels * node->panel_bytes) {
         task->run->kernels->bgemm_tau(task->m, task->panels, node->taps, node->inner, a,
@@ -54,7 +55,6 @@ static void threshold_task(const bc_task *task, const uint64_t **a, const char *
             task->pixel[p] += node->panels * BC_PANEL_BINARY;
         bc_next_group(task, g, node->inner * sizeof(uint64_t));
     }
-    bc_zero_tail(task, bits, stride, (task->c + 7) / 8);
 }
 
 static void sums_task(const bc_task *task, const uint64_t **a, const char *weights) {
