@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer, a C compiler and make; everything else is installed into .venv by the first target.
 #
 #   make demo     float network -> 1-bit file -> speed and accuracy, on built-in data
-#   make test     lint, types, Python tests, C tests plain and under sanitizers
+#   make test     lint, types, Python tests, C tests plain, under sanitizers, and for 64-bit ARM under qemu
 #   make lint | format | bench | clean
 
 PYTHON ?= python3
@@ -23,13 +23,13 @@ CTEST := $(BIN)/ctest --output-on-failure --parallel 2 --test-dir
 # Own little matrices do not gain from threads, and tests already run one process per core.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: demo test lint format bench clean test-python test-c install
+.PHONY: demo test lint format bench clean test-python test-c test-aarch64 install
 .DEFAULT_GOAL := demo
 
 demo: install
 	$(BIN)/bincompress demo
 
-test: lint test-c test-python
+test: lint test-c test-aarch64 test-python
 
 lint: install
 	$(BIN)/ruff check .
@@ -44,6 +44,10 @@ format: install
 
 test-python: install
 	$(TEST_ENV) $(BIN)/python -m pytest -q -n $(WORKERS)
+
+# Installs the cross compiler and qemu as root on Debian, and says so; skips with a reason where it cannot.
+test-aarch64: $(VENV)/.dependencies
+	PATH="$(abspath $(BIN)):$$PATH" CMAKE_GENERATOR=Ninja kernels/tests/aarch64.sh build/aarch64
 
 test-c: $(VENV)/.dependencies
 	$(CMAKE) -B build/release -DCMAKE_BUILD_TYPE=Release

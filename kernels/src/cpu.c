@@ -49,9 +49,23 @@ uint32_t bc_cpu_features(void) {
 
 #elif defined(__aarch64__)
 
+#if defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+/* NEON is part of the base architecture; the kernel tells about the rest. Where it is not asked
+ * (macOS), what the compiler takes for granted counts: every Apple CPU with 64-bit macOS has it. */
 uint32_t bc_cpu_features(void) {
-    return BC_CPU_NEON;
-} /* part of the base architecture */
+    uint32_t features = BC_CPU_NEON;
+#if defined(__linux__)
+    enum { HWCAP_DOTPROD = 1 << 20 }; /* HWCAP_ASIMDDP, which old headers lack */
+    if (getauxval(AT_HWCAP) & HWCAP_DOTPROD)
+        features |= BC_CPU_DOTPROD;
+#elif defined(__ARM_FEATURE_DOTPROD)
+    features |= BC_CPU_DOTPROD;
+#endif
+    return features;
+}
 
 #else
 

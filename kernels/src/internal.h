@@ -42,6 +42,7 @@
 #define BC_CPU_AVX512VPOPCNTDQ (1u << 6)
 #define BC_CPU_AVX512VNNI (1u << 7)
 #define BC_CPU_NEON (1u << 8)
+#define BC_CPU_DOTPROD (1u << 9)
 
 /* Raises the target of the functions between the two, so that no build flag does:
  * BC_TARGET_BEGIN("avx2,fma") */

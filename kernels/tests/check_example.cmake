@@ -1,5 +1,6 @@
 # examples/run_model prints, for raw pixels, the numbers of the numpy emulator.
 #   cmake -DPROGRAM=run_model -DSAMPLE=tests/data/every_op -P check_example.cmake
+# PROGRAM is a list: a program for another architecture comes after its emulator.
 foreach(threads 1 2)
     execute_process(COMMAND ${PROGRAM} ${SAMPLE}.gguf ${SAMPLE}.in ${threads} OUTPUT_VARIABLE found
         COMMAND_ERROR_IS_FATAL ANY)

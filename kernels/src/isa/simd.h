@@ -6,8 +6,12 @@
 #define BC_INLINE inline __attribute__((always_inline))
 /* Nothing happens, but the compiler may not reorder sums through it: reassociated accumulators
  * spill. */
-#define BC_KEEP_X(vector) __asm__("" : "+x"(vector))
-#define BC_KEEP_V(vector) __asm__("" : "+v"(vector))
+#if defined(__aarch64__)
+#define BC_KEEP_X(vector) __asm__("" : "+w"(vector))
+#else
+#define BC_KEEP_X(vector) __asm__("" : "+x"(vector)) /* registers 0 to 15 */
+#define BC_KEEP_V(vector) __asm__("" : "+v"(vector)) /* ... to 31 */
+#endif
 #else
 #define BC_INLINE inline
 #define BC_KEEP_X(vector) (void)0
