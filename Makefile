@@ -56,6 +56,9 @@ test-c: $(VENV)/.dependencies
 	$(CMAKE) -B build/sanitize -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS=-O1 -DBC_SANITIZE=ON
 	$(BIN)/cmake --build build/sanitize
 	$(CTEST) build/sanitize
+	$(CMAKE) -B build/thread -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS=-O1 -DBC_SANITIZE=thread
+	$(BIN)/cmake --build build/thread --target check_run
+	$(CTEST) build/thread -R '^run$$'
 
 bench: install
 	$(BIN)/bincompress bench --kernels

@@ -200,7 +200,7 @@ int main(void) {
                 printf("SKIP: %s: this CPU or operating system lacks it\n", isa);
                 continue;
             }
-            for (uint32_t threads = 1; threads <= 3; threads++)
+            for (uint32_t threads = 1; threads <= 4; threads++)
                 for (uint32_t batch = 1; batch <= s.n + 1; batch++) {
                     bc_session *session = open_session(&s, isa, threads, batch, 0);
                     if (strcmp(bc_session_isa(session), isa))
