@@ -53,15 +53,14 @@ static void fdepthwise(size_t m, size_t c, size_t taps, const float *const *a, c
 }
 
 static void max_pool(size_t m, size_t c, size_t taps, const float *const *a, float *y, size_t ld) {
-    for (size_t p = 0; p < m; p++) {
-        float *restrict to = y + p * ld;
-        memcpy(to, a[p * taps], c * sizeof *to);
-        for (size_t t = 1; t < taps; t++) {
-            const float *restrict x = a[p * taps + t];
-            for (size_t i = 0; i < c; i++)
-                to[i] = x[i] > to[i] ? x[i] : to[i];
+    for (size_t p = 0; p < m; p++, a += taps, y += ld)
+        for (size_t i = 0, n; i < c; i += n) {
+            n = bc_min(STEP_NR, c - i);
+            f32x16 best = load_tile(a[0] + i, n);
+            for (size_t t = 1; t < taps; t++)
+                best = f32x16_above(load_tile(a[t] + i, n), best);
+            store_tile(y + i, best, n);
         }
-    }
 }
 
 static void avg_pool(size_t m, size_t c, size_t taps, const float *const *a, const float *divisor,

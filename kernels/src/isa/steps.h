@@ -47,10 +47,8 @@ static BC_INLINE f32x16 pop_tile(const int32_t *base, const int32_t *pop, size_t
 }
 
 static BC_INLINE void sign_tile(uint8_t *to, f32x16 y, size_t n) {
-    const unsigned bits = f32x16_negative(y) & ((1u << n) - 1);
-    to[0] = (uint8_t)bits;
-    if (n > 8)
-        to[1] = (uint8_t)(bits >> 8);
+    const uint16_t bits = (uint16_t)(f32x16_negative(y) & ((1u << n) - 1));
+    memcpy(to, &bits, n > 8 ? 2 : 1); /* little-endian */
 }
 
 /* All steps on pixels [p, p + mr) and channels [i, i + n). */
