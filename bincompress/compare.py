@@ -103,7 +103,7 @@ def compare(program: Program, recorder: Recorder, pixels: Array | None, execute:
 
 
 def is_exact(node: Node) -> bool:
-    """Whether two executors must agree on `node` to the bit: it sums integers, or sums nothing."""
+    """Whether two executors must agree on `node` to the bit: it sums integers (rounded floats too), or nothing."""
     return node.op not in (*FLOAT_OPS, *WEIGHT_OPS, "avg_pool", "act_scale")
 
 

@@ -14,6 +14,7 @@ Ops (main input -> accumulator `acc` of each output element):
     dense           conv2d whose kernel is the whole image
     weight_conv2d   f32 x 1-bit weights                   float32 acc;  weight_dense likewise
     binary_conv2d   bits x 1-bit weights                  int32 acc;    binary_dense likewise
+    i8_conv2d       f32, rounded to 8 bits per sample, x 1-bit weights: float32 acc, see below;  i8_dense likewise
     u8_conv2d       (2 u - offset) x 1-bit weights        int32 acc;    u8_dense likewise; outside taps add 0
     max_pool        f32, or bits: AND of bits is the maximum; channels set in attribute `or_mask` take OR, the minimum,
                     which is how conv-pool-BN-sign with gamma < 0 stays on bits; outside taps are neutral
@@ -22,6 +23,11 @@ Ops (main input -> accumulator `acc` of each output element):
     act_scale       XNOR-Net's map: (C, H, W) f32 -> (1, H', W') f32, box filter of mean_c |x|, outside taps are 0
     elementwise     f32 (or u8, read as float) acc = x
     flatten         f32 or bits (C, H, W) -> (C*H*W, 1, 1) in torch order (c, h, w)
+
+Float sums with 1-bit weights are added in groups of four channels, zeros after the last channel of a tap (of a dense
+op: of the flattened image): acc = acc + ((x0 w0 + x1 w1) + (x2 w2 + x3 w3)), each addition rounded.
+The i8 ops round their input x to integers, each sample on its own scale: m = the largest |x|, but at least 2**-96;
+q = rint(clip(x * (127 / m), -127, 127)), half to even; acc = (sum of q w, exact) * (m / 127).
 
 Steps on an int32 acc: either exactly one `threshold`, or it becomes float32 (exact, |acc| < 2**24) and float steps
 follow.
@@ -53,11 +59,13 @@ DType = Literal["f32", "u8", "bits"]
 
 BINARY_OPS = ("binary_conv2d", "binary_dense")
 WEIGHT_OPS = ("weight_conv2d", "weight_dense")
+I8_OPS = ("i8_conv2d", "i8_dense")
 U8_OPS = ("u8_conv2d", "u8_dense")
 FLOAT_OPS = ("conv2d", "dense")
 OPS = (
     *FLOAT_OPS,
     *WEIGHT_OPS,
+    *I8_OPS,
     *BINARY_OPS,
     *U8_OPS,
     "max_pool",

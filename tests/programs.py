@@ -194,7 +194,7 @@ def _sweep() -> dict[str, Case]:
     def add(label: str, case: Case) -> None:
         cases[f"{case.op}-{label}"] = case
 
-    for op in ("binary_conv2d", "weight_conv2d", "u8_conv2d", "conv2d"):
+    for op in ("binary_conv2d", "weight_conv2d", "i8_conv2d", "u8_conv2d", "conv2d"):
         integer = op in ("binary_conv2d", "u8_conv2d")
         short = ("threshold",) if integer else ("store",)
         for c in TAILS:
@@ -238,7 +238,7 @@ def _sweep() -> dict[str, Case]:
             add(f"image{size[0]}x{size[1]}", Case(op, shape=(64, *size), filters=16, steps=short, samples=1))
     for name, case in _packed_taps():
         add(name, case)
-    for op in ("binary_dense", "weight_dense", "u8_dense", "dense"):
+    for op in ("binary_dense", "weight_dense", "i8_dense", "u8_dense", "dense"):
         short = ("threshold",) if op in ("binary_dense", "u8_dense") else ("store",)
         for c in (*TAILS, 300, 577):
             add(f"cin{c}", Case(op, shape=(c, 1, 1), filters=10, steps=("affine", "store")))
@@ -314,7 +314,8 @@ def random_case(seed: int) -> Case:
     """A case drawn at random, any op, any geometry that fits."""
     rng = np.random.default_rng(seed)
     pick = lambda items: items[int(rng.integers(len(items)))]  # noqa: E731
-    op = pick(("binary_conv2d", "weight_conv2d", "u8_conv2d", "conv2d", "binary_dense", "weight_dense", "u8_dense"))
+    convolutions = ("binary_conv2d", "weight_conv2d", "i8_conv2d", "u8_conv2d", "conv2d")
+    op = pick((*convolutions, "binary_dense", "weight_dense", "i8_dense", "u8_dense"))
     groups = pick((1, 1, 1, 2, 3)) if op.endswith("conv2d") else 1
     shape = (groups * int(rng.integers(1, 70)), int(rng.integers(1, 10)), int(rng.integers(1, 10)))
     dilation, stride = (int(rng.integers(1, 3)), int(rng.integers(1, 3))), (int(rng.integers(1, 4)),) * 2

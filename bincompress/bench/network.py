@@ -20,7 +20,7 @@ from bincompress.bench.timing import ROUNDS, Run, interleave
 from bincompress.errors import ModelLoadError, UsageError
 from bincompress.lower.emulate import normalize_pixels
 from bincompress.pack.reader import read_packed
-from bincompress.program import BINARY_OPS, FLOAT_OPS, U8_OPS, WEIGHT_OPS
+from bincompress.program import BINARY_OPS, FLOAT_OPS, I8_OPS, U8_OPS, WEIGHT_OPS
 from bincompress.runtime.session import Model, Session, load
 
 Array = npt.NDArray[Any]
@@ -157,7 +157,7 @@ def layer_rows(
 
 def kind_of(op: str) -> str | None:
     """Which of the peaks bounds `op`; None for ops that multiply nothing."""
-    families = {"binary": BINARY_OPS, "weight": WEIGHT_OPS, "u8": U8_OPS, "f32": FLOAT_OPS}
+    families = {"binary": BINARY_OPS, "weight": WEIGHT_OPS, "i8": I8_OPS, "u8": U8_OPS, "f32": FLOAT_OPS}
     return next((kind for kind, ops in families.items() if op in ops), None)
 
 

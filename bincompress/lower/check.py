@@ -11,6 +11,7 @@ from bincompress.lower.geometry import Window, window
 from bincompress.program import (
     BINARY_OPS,
     FLOAT_OPS,
+    I8_OPS,
     OPS,
     STEP_PARAMETERS,
     STEPS,
@@ -25,7 +26,7 @@ from bincompress.program import (
 Shape = tuple[int, int, int]
 EXACT_LIMIT = 1 << 24  # integers below it are float32 exactly
 MAX_STEPS = 64
-MATRIX_OPS = (*FLOAT_OPS, *WEIGHT_OPS, *BINARY_OPS, *U8_OPS)
+MATRIX_OPS = (*FLOAT_OPS, *WEIGHT_OPS, *I8_OPS, *BINARY_OPS, *U8_OPS)
 _READS, _WRITES = ("add", "mul_map"), ("store", "sign", "threshold")
 
 
@@ -171,7 +172,7 @@ def _weight_faults(node: Node, main: Value) -> Iterator[str]:
         return
     if weight.dtype != np.int8 or not (np.abs(weight) == 1).all():
         yield "1-bit weights must be int8 +1 and -1"
-    largest = 1
+    largest = 127 if node.op in I8_OPS else 1
     if node.op in U8_OPS:
         offset = int(node.attrs["offset"])
         largest = max(abs(offset), abs(510 - offset))

@@ -6,16 +6,17 @@ operation is rounded where `program.py` says, in the C library's order, so that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bincompress.errors import LoweringError
-from bincompress.lower.geometry import Window, window
+from bincompress.lower.geometry import Window, window, windows
 from bincompress.lower.numerics import abs_mean, fma32
-from bincompress.program import BINARY_OPS, FLOAT_OPS, U8_OPS, Node, Normalize, Program, Step
+from bincompress.lower.weight_products import i8_product, weight_product
+from bincompress.program import BINARY_OPS, U8_OPS, Node, Normalize, Program, Step
 
 Array = npt.NDArray[Any]
 Values = dict[int, Array]
@@ -80,18 +81,6 @@ def _per_channel(parameter: Array) -> Array:
 # Ops: main input -> accumulator (N, C, H, W), int64 for integer ops (bounds are checked to fit int32), else float32
 
 
-def _windows(x: Array, win: Window, outside: Any) -> Iterator[Array]:
-    """The input seen under each tap, in (kh, kw) order, each (N, C, H', W'), `outside` beyond the image."""
-    top, left, bottom, right = win.padding
-    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=outside)
-    high, wide = win.output(*x.shape[2:])
-    for i in range(win.kernel[0]):
-        for j in range(win.kernel[1]):
-            y0, x0 = i * win.dilation[0], j * win.dilation[1]
-            y1, x1 = y0 + (high - 1) * win.stride[0] + 1, x0 + (wide - 1) * win.stride[1] + 1
-            yield padded[:, :, y0 : y1 : win.stride[0], x0 : x1 : win.stride[1]]
-
-
 def _conv(_: Program, node: Node, x: Array) -> Array:
     assert node.weight is not None
     groups = int(node.attrs["groups"])
@@ -104,7 +93,7 @@ def _conv(_: Program, node: Node, x: Array) -> Array:
         signed, outside = x, 0
     win, (count, channels) = window(node), x.shape[:2]
     acc: Array | None = None
-    for tap, seen in enumerate(_windows(signed, win, outside)):
+    for tap, seen in enumerate(windows(signed, win, outside)):
         per_group = seen.reshape(count, groups, channels // groups, *seen.shape[2:])
         taps = weight[:, :, tap // win.kernel[1], tap % win.kernel[1]]  # (G, C_out/G, C_in/G)
         if signed.dtype != np.float32:
@@ -115,9 +104,7 @@ def _conv(_: Program, node: Node, x: Array) -> Array:
         if acc is None:
             acc = np.zeros((count, groups, taps.shape[1], *seen.shape[2:]), np.float32)
         for c in range(taps.shape[2]):
-            left, right = per_group[:, :, None, c], taps[None, :, :, c, None, None]
-            # times +-1 is exact, so one rounded addition is the fused multiply-add
-            acc = fma32(left, right, acc) if node.op in FLOAT_OPS else acc + left * right.astype(np.float32)
+            acc = fma32(per_group[:, :, None, c], taps[None, :, :, c, None, None], acc)
     assert acc is not None
     flat = acc.reshape(count, -1, *acc.shape[3:])
     return flat if signed.dtype == np.float32 else flat.astype(np.int64)
@@ -135,7 +122,7 @@ def _max_pool(_: Program, node: Node, x: Array) -> Array:
 
 
 def _over_taps(combine: np.ufunc, x: Array, win: Window, outside: Any) -> Array:
-    result: Array = combine.reduce(np.stack(list(_windows(x, win, outside))))
+    result: Array = combine.reduce(np.stack(list(windows(x, win, outside))))
     return result
 
 
@@ -144,7 +131,7 @@ def _avg_pool(_: Program, node: Node, x: Array) -> Array:
     total: Array | None = None
     inside: Array | None = None
     ones = np.ones((1, 1, *x.shape[2:]), np.float32)
-    for seen, there in zip(_windows(x, win, 0), _windows(ones, win, 0), strict=True):
+    for seen, there in zip(windows(x, win, 0), windows(ones, win, 0), strict=True):
         total = np.zeros_like(seen) + seen if total is None else total + seen
         inside = there if inside is None else inside + there
     assert total is not None
@@ -155,7 +142,7 @@ def _avg_pool(_: Program, node: Node, x: Array) -> Array:
 
 def _act_scale(_: Program, node: Node, x: Array) -> Array:
     total: Array | None = None
-    for seen in _windows(abs_mean(x)[:, None], window(node), 0):
+    for seen in windows(abs_mean(x)[:, None], window(node), 0):
         total = np.zeros_like(seen) + seen if total is None else total + seen
     assert total is not None
     scaled: Array = total * (np.float32(1) / np.float32(window(node).taps))
@@ -178,8 +165,10 @@ def _flatten(_: Program, node: Node, x: Array) -> Array:
 _OPS: dict[str, Callable[[Program, Node, Array], Array]] = {
     "conv2d": _conv,
     "dense": _conv,
-    "weight_conv2d": _conv,
-    "weight_dense": _conv,
+    "weight_conv2d": weight_product,
+    "weight_dense": weight_product,
+    "i8_conv2d": i8_product,
+    "i8_dense": i8_product,
     "binary_conv2d": _conv,
     "binary_dense": _conv,
     "u8_conv2d": _conv,

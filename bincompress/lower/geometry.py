@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from bincompress.program import Node
 
+Array = npt.NDArray[Any]
 Pair = tuple[int, int]
 
 
@@ -39,3 +45,15 @@ def window(node: Node) -> Window:
     """The window of a convolution, pool or `act_scale` node."""
     attrs = node.attrs
     return Window(attrs["kernel"], attrs["stride"], attrs["padding"], attrs.get("dilation", (1, 1)))
+
+
+def windows(x: Array, win: Window, outside: Any) -> Iterator[Array]:
+    """The input seen under each tap, in (kh, kw) order, each (N, C, H', W'), `outside` beyond the image."""
+    top, left, bottom, right = win.padding
+    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=outside)
+    high, wide = win.output(*x.shape[2:])
+    for i in range(win.kernel[0]):
+        for j in range(win.kernel[1]):
+            y0, x0 = i * win.dilation[0], j * win.dilation[1]
+            y1, x1 = y0 + (high - 1) * win.stride[0] + 1, x0 + (wide - 1) * win.stride[1] + 1
+            yield padded[:, :, y0 : y1 : win.stride[0], x0 : x1 : win.stride[1]]

@@ -53,9 +53,9 @@ def read_packed_bytes(data: bytes) -> tuple[Program, MetaOut]:
     if alignment != layout.ALIGNMENT:
         raise PackError(f"general.alignment is {alignment}, expected {layout.ALIGNMENT}")
     version = keys.get(_PREFIX + "format_version", "u32")
-    if version != layout.FORMAT_VERSION:
+    if not 1 <= version <= layout.FORMAT_VERSION:
         raise PackError(
-            f"format version {version}, this release reads version {layout.FORMAT_VERSION}; update bincompress"
+            f"format version {version}, this release reads up to {layout.FORMAT_VERSION}; update bincompress"
         )
     if zlib.crc32(file.data) != keys.get(_PREFIX + "crc32", "u32"):
         raise PackError("bincompress.crc32 does not fit the tensor data: the file is damaged")
@@ -168,7 +168,7 @@ def _weight(file: GgufFile, keys: _Keys, index: int, op: str, groups: int) -> Ar
         if stored != "rows":
             raise PackError(f"node {index}: weight layout {stored!r} of float weights, expected 'rows'")
         return _tensor(file, keys, name, shape, "float32")
-    if stored not in ("rows", layout.choose_layout(op, shape, groups)):
+    if stored not in layout.possible_layouts(op, shape, groups):
         raise PackError(f"node {index}: weight layout {stored!r} is not possible for {op} of shape {shape}")
     raw = _tensor(file, keys, name, (layout.packed_size(shape),), "int8").view(np.uint8)
     spare = -int(np.prod(shape)) % 8

@@ -37,7 +37,7 @@ extern "C" {
 #define BC_VERSION_MAJOR 0
 #define BC_VERSION_MINOR 1
 #define BC_VERSION_PATCH 0
-#define BC_FORMAT_VERSION 1 /* of the file, see FORMAT.md */
+#define BC_FORMAT_VERSION 2 /* of the file, see FORMAT.md; older ones are read too */
 
 /* ---- status ---- */
 
@@ -200,7 +200,8 @@ typedef enum bc_peak {
     BC_PEAK_BINARY = 0,
     BC_PEAK_F32 = 1,
     BC_PEAK_WEIGHT = 2,
-    BC_PEAK_U8 = 3
+    BC_PEAK_U8 = 3,
+    BC_PEAK_I8 = 4
 } bc_peak;
 
 /* Times register-only arithmetic of one instruction set (NULL: the best) on this thread, some

@@ -71,11 +71,14 @@ static bc_row_step row_step(const bc_task *task, const bc_step *step) {
     return row;
 }
 
-void bc_epilogue_from(const bc_task *task, bc_row_step source) {
+/* factors: one per pixel, or NULL. */
+static void run_steps(const bc_task *task, bc_row_step source, const float *factors) {
     const bc_node *node = task->node;
-    bc_row_step list[1 + BC_MAX_STEPS];
+    bc_row_step list[2 + BC_MAX_STEPS];
     size_t count = 1;
     list[0] = source;
+    if (factors)
+        list[count++] = (bc_row_step){.op = BC_ROW_MUL_MAP, .x = factors};
     for (const bc_step *step = node->steps; step < node->steps + node->step_count; step++) {
         list[count] = row_step(task, step);
         /* rows that were made in the value's own memory are stored already, if nothing changed them
@@ -86,6 +89,14 @@ void bc_epilogue_from(const bc_task *task, bc_row_step source) {
     }
     if (count > 1)
         task->run->kernels->steps(task->m, task->c, list, count);
+}
+
+void bc_epilogue_from(const bc_task *task, bc_row_step source) {
+    run_steps(task, source, NULL);
+}
+
+void bc_scaled_epilogue(const bc_task *task, const float *factors) {
+    run_steps(task, (bc_row_step){.op = BC_ROW_I32, .x = task->acc, .ld = task->ld}, factors);
 }
 
 void bc_epilogue(const bc_task *task) {

@@ -56,8 +56,9 @@
 #define BC_TARGET_END BC_PRAGMA(GCC pop_options)
 #endif
 
-#define BC_PANEL_BINARY 8 /* filters per panel of bgemm */
-#define BC_PANEL_FLOAT 16 /* filters per panel of fgemm, wgemm, igemm */
+#define BC_PANEL_BINARY 8  /* filters per panel of bgemm */
+#define BC_PANEL_FLOAT 16  /* filters per panel of fgemm, wgemm, igemm, tgemm, qgemm */
+#define BC_TABLE_OCTET 128 /* most bytes of the table of eight channels */
 
 /* One link of an epilogue. What it does to y, the float of pixel p and channel i: */
 typedef enum bc_row_op {
@@ -117,7 +118,8 @@ typedef struct bc_kernels {
     void (*fgemm)(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
                   const float *w, float *acc, size_t ld);
 
-    /* As fgemm with weights of one bit, so that fma(x, +-1, acc) = acc +- x.
+    /* As fgemm with weights of one bit, so that fma(x, +-1, acc) = acc +- x. Needs no tables:
+     * for weights that are used once (training).
      * w: [panels][taps * cin] u16, bit f % 16 set = -1.
      * acc: m rows of panels * 16, ld >= panels * 16; all columns are written. */
     void (*wgemm)(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
@@ -131,6 +133,37 @@ typedef struct bc_kernels {
      * i], y). Pointers to c values each. */
     void (*fdepthwise)(size_t m, size_t c, size_t taps, const float *const *a, const float *w,
                        float *y, size_t ld);
+
+    /* ---- products of 1-bit weights with tables of floats or 8-bit integers ----
+     *
+     * The channels under a tap are taken in groups of 4 and octets of 8, with zeros after the last.
+     * What the 16 sign patterns of a group add up to is tabulated once per input pixel; every
+     * filter then looks up its own sum by its four weight bits. The table of an octet is the
+     * instruction set's own business, but for its size, and that a table of zeros is all zero bytes
+     * (or -0). w: [panels][taps * octets][16] bytes: bit i of byte f % 16 = channel i of the octet,
+     * set = -1. Tables are 64-byte aligned. acc: m rows of panels * 16, ld >= panels * 16; all
+     * columns are written. */
+    size_t ttable_octet, qtable_octet; /* bytes, multiples of 8, at most BC_TABLE_OCTET */
+    uint32_t mr_table;                 /* pixels in the best tile of tgemm, qgemm */
+
+    /* Tables of `rows` rows of c floats without gaps, each ceil(c / 8) octets. */
+    void (*ttable)(size_t rows, size_t c, const float *x, void *table);
+
+    /* acc: from +0, over taps and groups (x0, x1, x2, x3) ascending,
+     *     acc = acc + ((+-x0 + +-x1) + (+-x2 + +-x3)), every addition rounded. */
+    void (*tgemm)(size_t m, size_t panels, size_t taps, size_t octets, const void *const *a,
+                  const uint8_t *w, float *acc, size_t ld);
+
+    /* from +0, over all x: y = |x| > y ? |x| : y */
+    float (*abs_max)(size_t n, const float *x);
+
+    /* Tables of the integers q: t = x * by; t = t > -127 ? t : -127; t = t < 127 ? t : 127; q = t
+     * rounded, half to even. Rows as for ttable, each of an even number of octets. */
+    void (*qtable)(size_t rows, size_t c, const float *x, float by, void *table);
+
+    /* acc = sum of +-q; every |acc| < 2^24. Exact, so any order. octets: even. */
+    void (*qgemm)(size_t m, size_t panels, size_t taps, size_t octets, const void *const *a,
+                  const uint8_t *w, int32_t *acc, size_t ld);
 
     /* ---- epilogues ---- */
 

@@ -85,7 +85,8 @@ typedef struct bc_node {
     const bc_tensor *weight;      /* only while opening */
     const uint8_t *or_mask_bytes; /* only while opening */
     size_t weight_bytes, constant_bytes;
-    bool weight_in_panels;
+    bool weight_in_panels; /* layout panel8 or panel16 */
+    bool weight_in_octets; /* layout octet16 */
 
     uint32_t input, input_count, output_count;
     const uint32_t *inputs, *outputs;
@@ -103,6 +104,7 @@ typedef struct bc_node {
     bc_bit_rows rows;    /* of binary ops with prep_bytes: the copy */
     bc_copy copy;        /* of the main input, if the node makes one by bc_copy_input */
     size_t prep_bytes;   /* memory per sample for a converted copy of the main input, 0: none */
+    size_t table_octets; /* tables per sample, of eight channels each, made of the main input */
     const void *pad;     /* one padding pixel */
     const void *weights; /* in the kernels' layout */
     size_t panel_bytes;  /* of one panel of them */

@@ -137,7 +137,7 @@ static bc_status check_product(const checker *c, const bc_node *node, const bc_v
                 return refuse_data(c, node, &weights[i], "a weight is not finite");
         return BC_OK;
     }
-    uint64_t largest = 1;
+    uint64_t largest = op->op == &bc_op_i8_product ? 127 : 1;
     if (op->inputs == BC_IN_U8) {
         int64_t offset = node->multiply_offset;
         if (offset < 510 - INT16_MAX || offset > INT16_MAX)
@@ -153,6 +153,9 @@ static bc_status check_product(const checker *c, const bc_node *node, const bc_v
     if (node->weight_in_panels &&
         (op->inputs == BC_IN_BITS ? node->group_in % 64 || per_group % BC_PANEL_BINARY
                                   : per_group % BC_PANEL_FLOAT))
+        return refuse(c, node, BC_ERR_SHAPE, "the weights do not fit their panel layout");
+    const uint32_t channels = op->kind == BC_KIND_DENSE ? node->k : node->group_in;
+    if (node->weight_in_octets && (per_group % BC_PANEL_FLOAT || channels % 16))
         return refuse(c, node, BC_ERR_SHAPE, "the weights do not fit their panel layout");
     size_t unused = node->weight->bytes * 8 - (size_t)node->filters * node->k;
     if (unused && (uint8_t)node->weight->data[node->weight->bytes - 1] >> (8 - unused))

@@ -130,15 +130,17 @@ static bc_status refuse_unknown(const bc_reader *r) {
     return BC_OK;
 }
 
-/* A key that must have one value and no other. */
-static bc_status expect(const bc_reader *r, const char *name, uint32_t wanted, bc_status status) {
+/* A key whose value must lie in a range. */
+static bc_status expect(const bc_reader *r, const char *name, uint32_t least, uint32_t most,
+                        bc_status status) {
     const bc_kv *kv = bc_key(r, name, false, BC_GGUF_U32);
     if (!kv)
         return r->error->code;
     uint32_t found = bc_read_u32(kv->data);
-    return found == wanted ? BC_OK
-                           : bc_fail(r->error, status, (int64_t)kv->offset,
-                                     "%s is %u, this library reads %u", name, found, wanted);
+    if (found >= least && found <= most)
+        return BC_OK;
+    return bc_fail(r->error, status, (int64_t)kv->offset, "%s is %u, this library reads %s%u", name,
+                   found, least < most ? "up to " : "", most);
 }
 
 static bc_status read_versions(const bc_reader *r) {
@@ -153,9 +155,9 @@ static bc_status read_versions(const bc_reader *r) {
         return bc_fail(r->error, BC_ERR_VERSION, (int64_t)architecture->offset,
                        "a GGUF file for %.*s, not for bincompress", (int)bc_min(text.size, 40),
                        text.data);
-    bc_status status = expect(r, "general.alignment", 64, BC_ERR_VALUE);
+    bc_status status = expect(r, "general.alignment", 64, 64, BC_ERR_VALUE);
     if (!status)
-        status = expect(r, "bincompress.format_version", BC_FORMAT_VERSION, BC_ERR_VERSION);
+        status = expect(r, "bincompress.format_version", 1, BC_FORMAT_VERSION, BC_ERR_VERSION);
     if (!status)
         status = bc_key_number(r, "bincompress.crc32", BC_GGUF_U32, &crc);
     if (status)

@@ -82,7 +82,9 @@ static bc_status read_weight(const bc_reader *r, size_t n, bc_node *node, const 
     bc_text text = bc_gguf_next_text(&at);
     node->weight_in_panels =
         op->weight_bits == 1 && bc_text_is(text, op->inputs == BC_IN_BITS ? "panel8" : "panel16");
-    if (!node->weight_in_panels && !bc_text_is(text, "rows"))
+    node->weight_in_octets =
+        op->weight_bits == 1 && op->inputs == BC_IN_F32 && bc_text_is(text, "octet16");
+    if (!node->weight_in_panels && !node->weight_in_octets && !bc_text_is(text, "rows"))
         return bc_fail(r->error, BC_ERR_OP, (int64_t)layout->offset,
                        "key %sweight_layout: %.*s is not a layout of this op", r->prefix,
                        (int)bc_min(text.size, 40), text.data);

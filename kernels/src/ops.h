@@ -32,9 +32,9 @@ enum bc_op_id {
     BC_OP_COUNT
 };
 
-extern const bc_op bc_op_float_product, bc_op_weight_product, bc_op_binary_product,
-    bc_op_u8_product, bc_op_max_pool, bc_op_avg_pool, bc_op_act_scale, bc_op_subsample_pad,
-    bc_op_elementwise, bc_op_flatten;
+extern const bc_op bc_op_float_product, bc_op_weight_product, bc_op_i8_product,
+    bc_op_binary_product, bc_op_u8_product, bc_op_max_pool, bc_op_avg_pool, bc_op_act_scale,
+    bc_op_subsample_pad, bc_op_elementwise, bc_op_flatten;
 
 /* ops.c: the table, rows in the order of ops.def. */
 extern const bc_op_row bc_ops[BC_OP_COUNT];
@@ -80,6 +80,10 @@ bool bc_weight_bit(const bc_node *node, size_t filter, size_t k);
 /* weights.c: repack to the kernels' panels, or use the file's in place. Sets weights and panel*. */
 bc_status bc_weights_binary(bc_model *model, bc_node *node, bc_error *error);
 bc_status bc_weights_16(bc_model *model, bc_node *node, bc_error *error);
+
+/* weights.c: the same for `channels` under each tap, in `octets`. */
+bc_status bc_weights_octets(bc_model *model, bc_node *node, size_t channels, size_t octets,
+                            bc_error *error);
 bc_status bc_weights_float(bc_model *model, bc_node *node, bc_error *error);
 
 #endif

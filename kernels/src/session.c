@@ -35,8 +35,10 @@ static bc_status allocate(bc_session *session, bool keep_all, bc_error *error) {
     uint64_t bound = table_bytes + 64, prep = 0;
     for (size_t n = 0; n < model->node_count; n++) {
         run->scratch_bytes = bc_max(run->scratch_bytes, bc_task_bytes(&model->nodes[n]));
-        if (model->nodes[n].prep_bytes > prep)
-            prep = model->nodes[n].prep_bytes;
+        const bc_node *node = &model->nodes[n];
+        const size_t table = bc_max(run->kernels->ttable_octet, run->kernels->qtable_octet);
+        const uint64_t bytes = node->prep_bytes + (uint64_t)node->table_octets * table;
+        prep = bytes > prep ? bytes : prep;
     }
     for (size_t v = 0; v < model->value_count; v++)
         bound += ((uint64_t)model->values[v].bytes + 64) * session->batch;

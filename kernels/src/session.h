@@ -60,6 +60,9 @@ void bc_epilogue(const bc_task *task);
  */
 void bc_integer_epilogue(const bc_task *task);
 
+/* epilogue.c: the same for rows of integers, task->acc, each times the factor of its pixel. */
+void bc_scaled_epilogue(const bc_task *task, const float *factors);
+
 /* tasks.c: moves the pointers of the task from group g to the next one, if there is one. */
 void bc_next_group(const bc_task *task, size_t g, size_t bytes);
 

@@ -7,7 +7,9 @@
 bool bc_weight_bit(const bc_node *node, size_t filter, size_t k) {
     const uint8_t *data = node->weight->data;
     size_t bit;
-    if (!node->weight_in_panels) {
+    if (node->weight_in_octets) { /* [filter / 16][k / 8][filter % 16] bytes */
+        bit = ((filter / 16 * (node->k / 8) + k / 8) * 16 + filter % 16) * 8 + k % 8;
+    } else if (!node->weight_in_panels) {
         bit = filter * node->k + k;
     } else if (bc_ops[node->op].inputs ==
                BC_IN_BITS) { /* [filter / 8][tap][c / 64][filter % 8][c % 64] */
@@ -21,11 +23,11 @@ bool bc_weight_bit(const bc_node *node, size_t filter, size_t k) {
 
 /* Memory for all panels of a node. */
 static void *alloc_panels(bc_model *model, bc_node *node, size_t panel, size_t panel_bytes,
-                          bc_error *error) {
+                          bool in_place, bc_error *error) {
     node->panel = panel;
     node->panels = (node->group_out + panel - 1) / panel;
     node->panel_bytes = panel_bytes;
-    if (node->weight_in_panels)
+    if (in_place)
         return NULL;
     void *memory = bc_model_alloc(model, node->groups * node->panels, panel_bytes, error);
     node->weights = memory;
@@ -35,7 +37,8 @@ static void *alloc_panels(bc_model *model, bc_node *node, size_t panel, size_t p
 bc_status bc_weights_binary(bc_model *model, bc_node *node, bc_error *error) {
     size_t taps = node->k / node->tap_bits, words = bc_words(node->tap_bits);
     uint64_t *out =
-        alloc_panels(model, node, BC_PANEL_BINARY, taps * words * BC_PANEL_BINARY * 8, error);
+        alloc_panels(model, node, BC_PANEL_BINARY, taps * words * BC_PANEL_BINARY * 8,
+                     node->weight_in_panels, error);
     if (node->weight_in_panels) {
         node->weights = node->weight->data;
         return BC_OK;
@@ -54,7 +57,8 @@ bc_status bc_weights_binary(bc_model *model, bc_node *node, bc_error *error) {
 }
 
 bc_status bc_weights_16(bc_model *model, bc_node *node, bc_error *error) {
-    uint16_t *out = alloc_panels(model, node, BC_PANEL_FLOAT, (size_t)node->k * 2, error);
+    uint16_t *out = alloc_panels(model, node, BC_PANEL_FLOAT, (size_t)node->k * 2,
+                                 node->weight_in_panels, error);
     if (node->weight_in_panels) {
         node->weights = node->weight->data;
         return BC_OK;
@@ -66,6 +70,29 @@ bc_status bc_weights_16(bc_model *model, bc_node *node, bc_error *error) {
         uint16_t *panel = out + (g * node->panels + i / 16) * node->k;
         for (size_t k = 0; k < node->k; k++)
             panel[k] = (uint16_t)(panel[k] | (unsigned)bc_weight_bit(node, f, k) << i % 16);
+    }
+    return BC_OK;
+}
+
+bc_status bc_weights_octets(bc_model *model, bc_node *node, size_t channels, size_t octets,
+                            bc_error *error) {
+    const size_t taps = node->k / channels;
+    uint8_t *out = alloc_panels(model, node, BC_PANEL_FLOAT, taps * octets * BC_PANEL_FLOAT,
+                                node->weight_in_octets, error);
+    if (node->weight_in_octets) {
+        node->weights = node->weight->data;
+        return BC_OK;
+    }
+    if (!out)
+        return error->code;
+    for (size_t f = 0; f < node->filters; f++) {
+        const size_t g = f / node->group_out, i = f % node->group_out;
+        uint8_t *panel = out + (g * node->panels + i / 16) * node->panel_bytes + i % 16;
+        for (size_t k = 0; k < node->k; k++) {
+            const size_t t = k / channels, c = k % channels;
+            uint8_t *octet = panel + (t * octets + c / 8) * BC_PANEL_FLOAT;
+            *octet = (uint8_t)(*octet | (unsigned)bc_weight_bit(node, f, k) << c % 8);
+        }
     }
     return BC_OK;
 }
@@ -88,7 +115,7 @@ bc_status bc_weights_float(bc_model *model, bc_node *node, bc_error *error) {
         return BC_OK;
     }
     float *out = alloc_panels(model, node, BC_PANEL_FLOAT,
-                              (size_t)node->k * BC_PANEL_FLOAT * sizeof *out, error);
+                              (size_t)node->k * BC_PANEL_FLOAT * sizeof *out, false, error);
     if (!out)
         return error->code;
     for (size_t f = 0; f < node->filters; f++) {

@@ -19,6 +19,7 @@ void release_all(void);
 uint64_t random64(void);
 void seed_random(uint64_t seed);
 
+void fill_bytes(uint8_t *to, size_t n, fill how);
 void fill_words(uint64_t *to, size_t n, fill how);
 void fill_u16(uint16_t *to, size_t n, fill how);
 void fill_i16(int16_t *to, size_t n, fill how);                /* |x| <= 510 */
@@ -43,6 +44,7 @@ extern size_t tables_count;
 
 /* Each returns the number of failures. */
 int check_products(void);
+int check_weights(void);
 int check_rows(void);
 
 #endif

@@ -69,7 +69,7 @@ uint64_t random64(void) {
     return z ^ z >> 31;
 }
 
-static void fill_bytes(uint8_t *to, size_t n, fill how) {
+void fill_bytes(uint8_t *to, size_t n, fill how) {
     for (size_t i = 0; i < n; i++)
         to[i] = how == FILL_ONE          ? 0xff
                 : how == FILL_PERIOD_251 ? (uint8_t)(i % 251)
@@ -198,6 +198,8 @@ int main(int argc, char **argv) {
     }
     seed_random(seed);
     failures += check_products();
+    seed_random(seed);
+    failures += check_weights();
     seed_random(seed);
     failures += check_rows();
     for (size_t i = 0; i < tables_count; i++)

@@ -35,6 +35,16 @@ static inline simde__m512 bc_simde_cvtepi32_ps(simde__m512i x) {
         to[i] = (float)from[i];
     return simde_mm512_loadu_ps(to);
 }
+static inline simde__m512i bc_simde_cvtepu8_epi32(__m128i x) {
+    uint8_t from[16];
+    int32_t to[16];
+    _mm_storeu_si128((__m128i *)(void *)from, x);
+    for (int i = 0; i < 16; i++)
+        to[i] = from[i];
+    return simde_mm512_loadu_si512(to);
+}
+#undef _mm512_cvtepu8_epi32
+#define _mm512_cvtepu8_epi32 bc_simde_cvtepu8_epi32
 #undef _mm512_cvtepi32_ps
 #define _mm512_cvtepi32_ps bc_simde_cvtepi32_ps
 #undef _mm512_cvtepi32_epi64

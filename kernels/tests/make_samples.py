@@ -101,7 +101,11 @@ def every_op() -> Program:
     (middle,) = net.add("weight_dense", flat, "affine", ("add", left), "store", filters=10, kernel=(1, 1), **dense)
     (right,) = net.add("dense", mean, ("add", middle), "store", filters=10, kernel=(2, 2), **dense)
     (last,) = net.add("u8_dense", 0, "affine", ("add", right), "store", filters=10, offset=250, kernel=(8, 8), **dense)
-    return net.program(last)
+    (rounded,) = net.add("i8_conv2d", short, "affine", "store", filters=32, **SAME, **CONV)
+    (again,) = net.add("i8_conv2d", rounded, "affine", "relu", "store", filters=16, **SAME, **CONV)
+    (octets,) = net.add("weight_conv2d", again, "affine", "store", filters=16, **SAME, **CONV)
+    (end,) = net.add("i8_dense", octets, "affine", ("add", last), "store", filters=10, kernel=(4, 4), **dense)
+    return net.program(end)
 
 
 def small_cnn() -> Program:

@@ -16,7 +16,7 @@ from bincompress.errors import PackError
 from bincompress.lower.check import check_program
 from bincompress.pack import packed_bytes, read_packed, read_packed_bytes, write_packed
 from bincompress.pack.gguf_file import parse_gguf
-from bincompress.pack.layout import choose_layout, pack_weight, packed_size, unpack_weight
+from bincompress.pack.layout import pack_weight, packed_size, possible_layouts, unpack_weight
 from bincompress.program import Program
 from tests.programs import CASES, Case, build, random_case
 
@@ -61,12 +61,12 @@ def test_round_trip_of_random_programs(seed: int) -> None:
     assert same(program, read_packed_bytes(packed_bytes(program))[0])
 
 
-@pytest.mark.parametrize("op", ["binary_conv2d", "weight_conv2d", "u8_dense"])
+@pytest.mark.parametrize("op", ["binary_conv2d", "weight_conv2d", "u8_dense", "i8_dense"])
 @pytest.mark.parametrize("shape", [(16, 3, 3, 64), (48, 1, 2, 128), (9, 3, 3, 5), (8, 1, 1, 64), (32, 5, 5, 3)])
 def test_weight_layouts(op: str, shape: tuple[int, int, int, int]) -> None:
     weight = np.where(np.random.default_rng(0).random(shape) < 0.5, -1, 1).astype(np.int8)
     for groups in (1, 2) if shape[0] % 2 == 0 else (1,):
-        for layout in {"rows", choose_layout(op, shape, groups)}:
+        for layout in possible_layouts(op, shape, groups):
             data = pack_weight(weight, layout, groups)
             assert len(data) == packed_size(shape)
             np.testing.assert_array_equal(unpack_weight(data, layout, shape, groups), weight)
@@ -78,6 +78,8 @@ def test_panels_are_what_the_format_says() -> None:
     for group, panel, tap, word, lane in ((0, 0, 0, 0, 0), (1, 1, 5, 1, 7), (0, 1, 3, 1, 2)):
         filters = weight[group * 16 + panel * 8 + lane, tap // 3, tap % 3, word * 64 : word * 64 + 64]
         assert words[group, panel, tap, word, lane] == sum(1 << i for i in range(64) if filters[i] < 0)
+    octets = pack_weight(weight, "octet16", 1).reshape(2, 6 * 128 // 8, 16)
+    assert octets[1, 7, 3] == sum(1 << i for i in range(8) if weight[16 + 3].reshape(-1)[7 * 8 + i] < 0)
     halves = pack_weight(weight, "panel16", 1).view("<u2").reshape(2, 6 * 128)
     assert halves[1, 7] == sum(1 << j for j in range(16) if weight[16 + j].reshape(-1)[7] < 0)
 

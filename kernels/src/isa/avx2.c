@@ -39,10 +39,12 @@ static BC_INLINE uint64_t integer_chains(const bool bits, uint64_t rounds, uint6
     return digest(y);
 }
 
-/* vfmadd231ps: 8 filters. One-bit weights are expanded once for all pixels of a tile, so theirs is
- * the same. */
-static uint64_t float_chains(uint64_t rounds) {
-    const __m256 x = _mm256_set1_ps(0.5f), v = _mm256_set1_ps(0.25f);
+/* vfmadd231ps: 8 filters; or, with weights of one bit, twice vpermilps and vaddps: 8 filters x 4
+ * values. */
+static BC_INLINE uint64_t float_chains(const bool one_bit, uint64_t rounds) {
+    const __m256 v = _mm256_set1_ps(0.25f);
+    const __m256i index = _mm256_set1_epi32(1);
+    __m256 x = _mm256_set1_ps(0.5f);
     __m256 y[CHAINS];
     __m256i z[CHAINS];
     BC_UNROLL
@@ -51,7 +53,14 @@ static uint64_t float_chains(uint64_t rounds) {
     for (uint64_t r = 0; r < rounds * STEPS; r++) {
         BC_UNROLL
         for (int i = 0; i < CHAINS; i++) {
-            y[i] = _mm256_fmadd_ps(x, v, y[i]);
+            if (one_bit) {
+                __m256 first = _mm256_permutevar_ps(x, index);
+                BC_KEEP_X(x);
+                BC_KEEP_X(first);
+                y[i] = _mm256_add_ps(y[i], _mm256_add_ps(first, _mm256_permutevar_ps(x, index)));
+            } else {
+                y[i] = _mm256_fmadd_ps(x, v, y[i]);
+            }
             BC_KEEP_X(y[i]);
         }
     }
@@ -69,10 +78,15 @@ static uint64_t peak(bc_peak kind, uint64_t rounds, uint64_t *sink) {
     case BC_PEAK_U8:
         *sink = integer_chains(false, rounds, *sink);
         return rounds * STEPS * CHAINS * 16;
+    case BC_PEAK_I8: /* the instructions of BC_PEAK_BINARY, on half of a sum */
+        *sink = integer_chains(true, rounds, *sink);
+        return rounds * STEPS * CHAINS * 64;
     case BC_PEAK_F32:
-    case BC_PEAK_WEIGHT:
-        *sink = float_chains(rounds);
+        *sink = float_chains(false, rounds);
         return rounds * STEPS * CHAINS * 8;
+    case BC_PEAK_WEIGHT:
+        *sink = float_chains(true, rounds);
+        return rounds * STEPS * CHAINS * 32;
     }
     return 0;
 }
@@ -88,6 +102,7 @@ const bc_kernels bc_kernels_avx2 = {
     .bgemm_tau = bc_bgemm_tau__avx2,
     .fgemm = bc_fgemm__avx2,
     .wgemm = bc_wgemm__avx2,
+    BC_TABLES_AVX2,
     .igemm = bc_igemm__avx2,
     BC_ROWS,
     .peak = peak,

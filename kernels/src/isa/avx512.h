@@ -26,4 +26,19 @@ void bc_wgemm__avx512(size_t m, size_t panels, size_t taps, size_t cin, const fl
 void bc_igemm__avx512(size_t m, size_t panels, size_t taps, size_t cin, const int16_t *const *a,
                       const uint16_t *w, int32_t *acc, size_t ld);
 
+/* Bytes of the tables of an octet. */
+enum { BC_TTABLE_OCTET__AVX512 = 128, BC_QTABLE_OCTET__AVX512 = 64 };
+void bc_ttable__avx512(size_t rows, size_t c, const float *x, void *table);
+void bc_tgemm__avx512(size_t m, size_t panels, size_t taps, size_t octets, const void *const *a,
+                      const uint8_t *w, float *acc, size_t ld);
+float bc_abs_max__avx512(size_t n, const float *x);
+void bc_qtable__avx512(size_t rows, size_t c, const float *x, float by, void *table);
+void bc_qgemm__avx512(size_t m, size_t panels, size_t taps, size_t octets, const void *const *a,
+                      const uint8_t *w, int32_t *acc, size_t ld);
+
+#define BC_TABLES_AVX512                                                                           \
+    .ttable_octet = BC_TTABLE_OCTET__AVX512, .qtable_octet = BC_QTABLE_OCTET__AVX512,              \
+    .mr_table = 6, .ttable = bc_ttable__avx512, .tgemm = bc_tgemm__avx512,                         \
+    .abs_max = bc_abs_max__avx512, .qtable = bc_qtable__avx512, .qgemm = bc_qgemm__avx512
+
 #endif

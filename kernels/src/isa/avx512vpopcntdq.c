@@ -39,10 +39,30 @@ static BC_INLINE uint64_t integer_chains(const bool bits, uint64_t rounds, uint6
     return digest(y);
 }
 
-/* vfmadd231ps: 16 filters. One-bit weights are expanded once for all pixels of a tile, so theirs is
- * the same. */
-static uint64_t float_chains(uint64_t rounds) {
-    const __m512 x = _mm512_set1_ps(0.5f), v = _mm512_set1_ps(0.25f);
+/* vpshufb, vpaddb: half of the sums of 64 filters x 4 values. */
+static uint64_t byte_chains(uint64_t rounds, uint64_t seed) {
+    const __m512i v = _mm512_set1_epi64((long long)(seed & 0x0f0f0f0f0f0f0f0f));
+    __m512i x = _mm512_srli_epi16(v, 1), y[CHAINS];
+    BC_UNROLL
+    for (int i = 0; i < CHAINS; i++)
+        y[i] = v;
+    for (uint64_t r = 0; r < rounds * STEPS; r++) {
+        BC_UNROLL
+        for (int i = 0; i < CHAINS; i++) {
+            BC_KEEP_V(x);
+            y[i] = _mm512_add_epi8(y[i], _mm512_shuffle_epi8(x, v));
+            BC_KEEP_V(y[i]);
+        }
+    }
+    return digest(y);
+}
+
+/* vfmadd231ps: 16 filters; or, with weights of one bit, vpermps and vaddps: 16 filters x 4 values.
+ */
+static BC_INLINE uint64_t float_chains(const bool one_bit, uint64_t rounds) {
+    const __m512 v = _mm512_set1_ps(0.25f);
+    const __m512i index = _mm512_set1_epi32(5);
+    __m512 x = _mm512_set1_ps(0.5f);
     __m512 y[CHAINS];
     __m512i z[CHAINS];
     BC_UNROLL
@@ -51,7 +71,9 @@ static uint64_t float_chains(uint64_t rounds) {
     for (uint64_t r = 0; r < rounds * STEPS; r++) {
         BC_UNROLL
         for (int i = 0; i < CHAINS; i++) {
-            y[i] = _mm512_fmadd_ps(x, v, y[i]);
+            BC_KEEP_V(x);
+            y[i] = one_bit ? _mm512_add_ps(y[i], _mm512_permutexvar_ps(index, x))
+                           : _mm512_fmadd_ps(x, v, y[i]);
             BC_KEEP_V(y[i]);
         }
     }
@@ -69,10 +91,15 @@ static uint64_t peak(bc_peak kind, uint64_t rounds, uint64_t *sink) {
     case BC_PEAK_U8:
         *sink = integer_chains(false, rounds, *sink);
         return rounds * STEPS * CHAINS * 32;
+    case BC_PEAK_I8:
+        *sink = byte_chains(rounds, *sink);
+        return rounds * STEPS * CHAINS * 128;
     case BC_PEAK_F32:
-    case BC_PEAK_WEIGHT:
-        *sink = float_chains(rounds);
+        *sink = float_chains(false, rounds);
         return rounds * STEPS * CHAINS * 16;
+    case BC_PEAK_WEIGHT:
+        *sink = float_chains(true, rounds);
+        return rounds * STEPS * CHAINS * 64;
     }
     return 0;
 }
@@ -89,6 +116,7 @@ const bc_kernels bc_kernels_avx512vpopcntdq = {
     .bgemm_tau = bc_bgemm_tau__avx512vpopcntdq,
     .fgemm = bc_fgemm__avx512,
     .wgemm = bc_wgemm__avx512,
+    BC_TABLES_AVX512,
     .igemm = bc_igemm__avx512,
     BC_ROWS,
     .peak = peak,

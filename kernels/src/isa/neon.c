@@ -2,6 +2,7 @@
  * `neondot` needs DOTPROD (ARMv8.2) and differs in the binary products alone. Products are in
  * neon_bgemm.c (bits), neon_float.c and neon_igemm.c. */
 #include "neon.h"
+#include "scalar_weight.h"
 
 /* Eight lanes of all ones or all zeros, in two halves, to bits. */
 static BC_INLINE uint8_t mask_to_bits(uint32x4_t low, uint32x4_t high) {
@@ -132,7 +133,7 @@ static uint64_t peak_dot(bc_peak kind, uint64_t rounds, uint64_t *sink) {
 /* What both rows have in common. */
 #define SHARED                                                                                     \
     .mr_binary = 3, .mr_float = 6, .fgemm = bc_fgemm__neon, .wgemm = bc_wgemm__neon,               \
-    .igemm = bc_igemm__neon, BC_ROWS
+    BC_TABLES_SCALAR, .igemm = bc_igemm__neon, BC_ROWS
 
 const bc_kernels bc_kernels_neon = {
     .name = "neon",

@@ -1,7 +1,7 @@
 /* scalar.c: the slow, readable twin of every kernel; the judge of all other files in this
  * directory. No intrinsics, no tiles, no tricks: each function is the sentence in internal.h.
  * Contracts are there. */
-#include "../internal.h"
+#include "scalar_weight.h"
 
 #include <math.h>
 #include <string.h>
@@ -233,5 +233,6 @@ const bc_kernels bc_kernels_scalar = {
     .avg_pool = avg_pool__scalar,
     .bit_pool = bit_pool__scalar,
     .abs_mean = abs_mean__scalar,
+    BC_TABLES_SCALAR,
     .peak = peak__scalar,
 };

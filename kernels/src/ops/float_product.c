@@ -1,16 +1,14 @@
-/* float_product.c: conv2d, dense (float weights) and weight_conv2d, weight_dense (1-bit weights),
- * over float input. */
+/* float_product.c: conv2d, dense: floats times float weights. */
 #include "../session.h"
 
 #include <string.h>
 
-static bc_status prepare(bc_model *model, bc_node *node, bool one_bit, bc_error *error) {
+static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
     const bc_value *main = &model->values[node->input];
     node->pixel_bytes = main->pixel_bytes;
     node->inner = node->group_in;
     node->depthwise = node->group_in == 1 && node->group_out == 1;
-    bc_status status = one_bit && !node->depthwise ? bc_weights_16(model, node, error)
-                                                   : bc_weights_float(model, node, error);
+    bc_status status = bc_weights_float(model, node, error);
     if (status)
         return status;
     node->pad = bc_model_alloc(model, node->pixel_bytes, 1, error);
@@ -24,16 +22,8 @@ static bc_status prepare(bc_model *model, bc_node *node, bool one_bit, bc_error 
         node->prep_bytes = node->copy.h * node->copy.w * node->copy.pixel_bytes;
     /* whole panels, or halves of them, are written: into the value itself only where they fill its
      * rows exactly */
-    bc_node_direct(node, node->depthwise || node->group_out % (one_bit ? BC_PANEL_FLOAT : 8) == 0);
+    bc_node_direct(node, node->depthwise || node->group_out % 8 == 0);
     return bc_window_prepare(model, node, error);
-}
-
-static bc_status prepare_float(bc_model *model, bc_node *node, bc_error *error) {
-    return prepare(model, node, false, error);
-}
-
-static bc_status prepare_weight(bc_model *model, bc_node *node, bc_error *error) {
-    return prepare(model, node, true, error);
 }
 
 static void product_task(const bc_task *task) {
@@ -52,12 +42,8 @@ static void product_task(const bc_task *task) {
         /* panels may reach beyond their group: ascending groups overwrite what the one before left
          * there */
         float *rows = task->rows + g * node->group_out;
-        if (bc_ops[node->op].weight_bits == 1)
-            k->wgemm(task->m, task->panels, node->taps, node->inner, a,
-                     (const uint16_t *)(const void *)weights, rows, task->ld);
-        else
-            k->fgemm(task->m, node->groups > 1 ? node->group_out : task->c, node->taps, node->inner,
-                     a, (const float *)(const void *)weights, rows, task->ld);
+        k->fgemm(task->m, node->groups > 1 ? node->group_out : task->c, node->taps, node->inner, a,
+                 (const float *)(const void *)weights, rows, task->ld);
         bc_next_group(task, g, node->inner * sizeof(float));
     }
     bc_epilogue(task);
@@ -74,5 +60,4 @@ static void run(const bc_run *run, const bc_node *node) {
     bc_run_tasks(run, node, run->kernels->mr_float, product_task);
 }
 
-const bc_op bc_op_float_product = {prepare_float, run};
-const bc_op bc_op_weight_product = {prepare_weight, run};
+const bc_op bc_op_float_product = {prepare, run};
