@@ -16,7 +16,7 @@ import onnx
 import onnx.version_converter
 
 from bincompress.bench.onnx_twin import OPSET
-from bincompress.bench.timing import Run, interleave
+from bincompress.bench.timing import Run, clock_for, interleave
 from bincompress.errors import UsageError
 
 Array = npt.NDArray[Any]
@@ -94,7 +94,8 @@ def int8_model(model: onnx.ModelProto, images: Array, threads: int) -> tuple[byt
         model = onnx.version_converter.convert_version(model, OPSET)
     models = {kind: _quantize(model, name, images, kind) for kind in INT8_FORMATS}
     feeds = {name: images[:1]}
-    timings = interleave({kind: runner(data, threads, feeds) for kind, data in models.items()}, 10, 5.0)
+    runs = {kind: runner(data, threads, feeds) for kind, data in models.items()}
+    timings = interleave(runs, 10, 5.0, clock_for(threads))
     best = min(timings, key=lambda kind: timings[kind].median_us)
     return models[best], f"QDQ {best}, per channel"
 

@@ -20,7 +20,7 @@ from bincompress.bench.layers import LAYERS, Layer, layer_input, layer_program
 from bincompress.bench.machine import cpu_name, pinned
 from bincompress.bench.network import kind_of, packed_runner
 from bincompress.bench.single_ops import float_layer, int8_layer
-from bincompress.bench.timing import ROUNDS, Run, interleave
+from bincompress.bench.timing import ROUNDS, Run, clock_for, interleave
 from bincompress.pack.writer import write_packed
 from bincompress.runtime.session import Session, load
 
@@ -80,7 +80,8 @@ def _row(layer: Layer, isa: str, threads: int, rounds: int, peers: Peers | None)
             contenders = {"packed": _packed(layer, session), "peak": _peak(isa, kind, threads)}
             contenders |= _onnxruntime(layer, threads)
             contenders |= peers(layer, threads) if peers else {}
-            timings = interleave({name: found.run for name, found in contenders.items()}, rounds)
+            runs = {name: found.run for name, found in contenders.items()}
+            timings = interleave(runs, rounds, clock=clock_for(threads))
     us = {name: found.median_us(timings[name].median_us) for name, found in contenders.items()}
     ours, peak = us.pop("packed"), us.pop("peak")
     macs = program.macs(program.nodes[-1]) * layer.batch

@@ -16,7 +16,7 @@ from bincompress import native
 from bincompress.bench.baselines import fixed_batch, image_input, int8_model, runner
 from bincompress.bench.machine import cpu_name, pinned
 from bincompress.bench.onnx_twin import export_onnx, is_float
-from bincompress.bench.timing import ROUNDS, Run, interleave
+from bincompress.bench.timing import ROUNDS, Run, clock_for, interleave
 from bincompress.errors import ModelLoadError, UsageError
 from bincompress.lower.emulate import normalize_pixels
 from bincompress.pack.reader import read_packed
@@ -59,7 +59,7 @@ def bench_network(
                 "onnxruntime-fp32": runner(opponent, threads, feeds),
                 "onnxruntime-int8": runner(quantized, threads, feeds),
             }
-            timings = interleave(contenders, rounds)
+            timings = interleave(contenders, rounds, clock=clock_for(threads))
         peaks = {kind: native.measure_peak(used, kind) * threads for kind in native.PEAKS}
         with model.session(threads, 1, isa, profile=True) as session:
             layers = layer_rows(model, session, packed_runner(session, one), peaks, rounds)

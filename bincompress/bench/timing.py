@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 Run = Callable[[], object]
+Clock = Callable[[], float]
 
 ROUNDS = 30
 MIN_ROUNDS = 5
@@ -23,7 +24,19 @@ class Timing:
     rounds: int
 
 
-def interleave(contenders: Mapping[str, Run], rounds: int = ROUNDS, budget_seconds: float = 20.0) -> dict[str, Timing]:
+def clock_for(threads: int) -> Clock:
+    """Seconds: with one thread those that this process worked, so that what the scheduler gives to other processes in
+    between is not counted; with more, where waiting for each other is part of the work, those on the wall.
+    """
+    return time.process_time if threads == 1 else time.perf_counter
+
+
+def interleave(
+    contenders: Mapping[str, Run],
+    rounds: int = ROUNDS,
+    budget_seconds: float = 20.0,
+    clock: Clock = time.perf_counter,
+) -> dict[str, Timing]:
     """Time every contender in turns.
 
     A contender so slow that `rounds` turns of all would pass the budget makes all do fewer, but at least MIN_ROUNDS.
@@ -33,19 +46,19 @@ def interleave(contenders: Mapping[str, Run], rounds: int = ROUNDS, budget_secon
     turn = 0.0
     for name, run in contenders.items():
         run()  # first calls allocate, page in and wake threads
-        once = min(_seconds(run, 1) for _ in range(2))
+        once = min(_seconds(run, 1, clock) for _ in range(2))
         repeats[name] = max(1, min(10_000, int(SLICE_SECONDS / max(once, 1e-9)) + 1))
         turn += once * repeats[name]
     rounds = max(MIN_ROUNDS, min(rounds, int(budget_seconds / max(turn, 1e-9))))
     found: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
-            found[name].append(_seconds(run, repeats[name]) * 1e6)
+            found[name].append(_seconds(run, repeats[name], clock) * 1e6)
     return {name: Timing(statistics.median(times), min(times), rounds) for name, times in found.items()}
 
 
-def _seconds(run: Run, repeats: int) -> float:
-    began = time.perf_counter()
+def _seconds(run: Run, repeats: int, clock: Clock) -> float:
+    began = clock()
     for _ in range(repeats):
         run()
-    return (time.perf_counter() - began) / repeats
+    return (clock() - began) / repeats

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from bincompress.bench.layers import LAYERS, Layer, layer_program
 from bincompress.bench.machine import cpu_name, pinned
 from bincompress.bench.network import TWIN, bench_network, kind_of, load_baseline
 from bincompress.bench.onnx_twin import export_onnx, is_float
-from bincompress.bench.timing import MIN_ROUNDS, interleave
+from bincompress.bench.timing import MIN_ROUNDS, clock_for, interleave
 from bincompress.errors import ModelLoadError
 from bincompress.lower import deploy, lower
 from bincompress.lower.check import check_program
@@ -163,6 +164,12 @@ def test_pinning_is_undone() -> None:
         assert done
         assert len(os.sched_getaffinity(0)) == 1
     assert os.sched_getaffinity(0) == before
+
+
+def test_with_one_thread_the_time_of_other_processes_is_not_counted() -> None:
+    waiting = {"sleeper": lambda: time.sleep(2e-3)}
+    assert interleave(waiting, 5, clock=clock_for(1))["sleeper"].median_us < 1000
+    assert interleave(waiting, 5, clock=clock_for(2))["sleeper"].median_us > 2000
 
 
 def test_turns_are_taken_in_order() -> None:
