@@ -59,6 +59,7 @@ def export_checkpoint(checkpoint: Checkpoint, target: Path, val: Split | None, r
         write_packed(program, packed, _meta(checkpoint, accuracy))
         size = packed.stat().st_size
         os.replace(packed, target)
+    notes = (*checkpoint.notes, *_real_weights_note(accuracy))
     float_bytes = network_bytes(checkpoint.teacher or checkpoint.graph)
     plan = Plan.from_json(checkpoint.plan, checkpoint.recipe.method)
     before, after = accuracy["float"], accuracy["binary"]
@@ -80,8 +81,19 @@ def export_checkpoint(checkpoint: Checkpoint, target: Path, val: Split | None, r
         "accuracy": accuracy,
         "verify": found,
         "gates": check_gates(checkpoint.recipe, measured),
-        "notes": list(dict.fromkeys(checkpoint.notes)),
+        "notes": list(dict.fromkeys(notes)),
     }
+
+
+def _real_weights_note(accuracy: dict[str, float | None]) -> tuple[str, ...]:
+    """What networks trained on sampled signs lose against the real weights that their paper tests."""
+    real, packed = accuracy.get("real_weights"), accuracy["binary"]
+    if real is None or packed is None:
+        return ()
+    return (
+        f"accuracy with the real weights, as the paper tests: {real:.2%}; this file, with their signs: {packed:.2%} "
+        f"({packed - real:+.2%})",
+    )
 
 
 def _speedup(packed: Path, checkpoint: Checkpoint) -> float:

@@ -71,7 +71,7 @@ def test_naming_a_method_is_enough(method: str) -> None:
     ("text", "expected"),
     [
         ("methd: xnor", "r.yaml:1:1: methd: unknown key; known: "),
-        ("method: xnr", 'r.yaml:1:1: method: unknown "xnr"; known: bc, bireal, bnn, bwn, xnor; did you mean "xnor"?'),
+        ("method: xnr", f'r.yaml:1:1: method: unknown "xnr"; known: {", ".join(METHODS)}; did you mean "xnor"?'),
         ("method: xnor\ntrain:\n  stages:\n  - epoch: 3", "r.yaml:4:5: train.stages[0].epoch: unknown key; known: "),
         ("method: xnor\ntrain: {distill: {temperatur: 3}}", 'did you mean "temperature"?'),
         ("method: xnor\nmethod: bnn", "r.yaml:2:1: method: given twice (first at 1:1)"),

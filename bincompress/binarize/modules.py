@@ -14,6 +14,7 @@ What each leaf computes in eval mode is the contract with `lower/`; training may
                      the whole kernel's area; (N, F) -> (N, 1): mean |x|
     MulMap         y = a * b, b of one channel
     Shift          y = x + shift[c]
+    OutputMap      y = x * map[h, w]
 
 Flags that the stages of training switch, all true in a network that is exported: `binarize_weight` (false: the latent
 float weights are used as they are) and `Sign.binarize` (false: hardtanh(x), whose gradient is the STE's). `progress`,
@@ -362,6 +363,30 @@ class Shift(nn.Module):
         return x + self.shift.reshape(1, -1, *([1] * (x.dim() - 2)))
 
 
+class OutputMap(nn.Module):
+    """Learned factor of each output pixel, the same for all channels: XNOR-Net++'s beta[h, w] or beta[h] gamma[w].
+
+    Shapes: (N, C, height, width) -> the same. Source: XNOR-Net++, arXiv 1909.13863, cases 3 and 4.
+    """
+
+    def __init__(self, height: int, width: int, *, factored: bool) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.ones(height, 1 if factored else width))
+        self.columns = nn.Parameter(torch.ones(1, width)) if factored else None
+
+    def config(self) -> dict[str, Any]:
+        """Constructor keywords that rebuild this leaf."""
+        height, width = self.map().shape
+        return {"height": height, "width": width, "factored": self.columns is not None}
+
+    def map(self) -> Tensor:
+        """The factors (height, width)."""
+        return self.rows if self.columns is None else self.rows * self.columns
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.map()
+
+
 def set_progress(graph: nn.Module, fraction: float) -> None:
     """Tell estimators and transforms how far training is: 0 in the first epoch, 1 when it is over."""
     for module in graph.modules():
@@ -376,3 +401,4 @@ register_leaf(InputQuantizer, "InputQuantizer", InputQuantizer.config)
 register_leaf(ActScale, "ActScale", ActScale.config)
 register_leaf(MulMap, "MulMap", MulMap.config)
 register_leaf(Shift, "Shift", Shift.config)
+register_leaf(OutputMap, "OutputMap", OutputMap.config)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from torch import fx, nn
 
-from bincompress.binarize.chains import PASSING, beside, is_a, norm_after
+from bincompress.binarize.chains import ACTIVATIONS, PASSING, beside, is_a, norm_after
 from bincompress.graph import Add, Shape, propagate_shapes, unique_path
 
 
 def shortcut_per_conv(graph: fx.GraphModule, binary: set[str], input_shape: Shape) -> None:
     """Give every binary convolution inside a residual block its own shortcut.
 
-    y = f2(f1(x)) + s(x) becomes y = f2(h) + h with h = f1(x) + s(x), f one convolution with its BatchNorm. A
-    convolution whose output has another shape than the shortcut (a bottleneck's) stays as it was.
+    y = f2(f1(x)) + s(x) becomes y = f2(h) + h with h = f1(x) + s(x), f one convolution with its BatchNorm. Where an
+    activation a follows f1, h = a(f1(x) + s(x)), as at the end of the block; surgery then keeps, replaces or removes
+    it. A convolution whose output has another shape than the shortcut (a bottleneck's) stays as it was.
     """
     for add in [node for node in graph.graph.nodes if is_a(graph, node, (Add,))]:
         for index, branch_end in enumerate(add.all_input_nodes):
@@ -48,8 +49,9 @@ def _split(
         for user in list(end.users):
             if user is not new:
                 user.replace_input_with(end, new)
-        add.replace_input_with(shortcut, new)
-        shortcut = new
+        behind = next((user for user in new.users if is_a(graph, user, ACTIVATIONS)), new)
+        add.replace_input_with(shortcut, behind)
+        shortcut = behind
 
 
 def _move_up(shortcut: fx.Node) -> None:

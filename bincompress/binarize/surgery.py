@@ -7,12 +7,14 @@ Steps, each one function below:
     3. norms         a layer without alpha gets a BatchNorm behind it if there is none: its sums are of the order of K
     4. signs         in front of every binary layer: pool, BatchNorm, Sign, Dropout, Flatten (order `keep`: pools stay)
     5. input         a first layer with 1-bit weights reads the integer pixels, where the normalisation allows it
+    6. powers of two `surgery.norm: shift` makes every BatchNorm a ShiftBatchNorm
 
 Orders of a block, as the papers have them: BNN writes conv-(pool)-BN-sign, XNOR-Net BN-sign-conv-(pool). In a
-chain of blocks both say the same. Where a residual add lies between blocks, the first signs the sum as it is and the
-second normalises it first; and the first wants a BatchNorm behind every binary layer, the second in front of each.
-A BatchNorm that is inserted starts as the identity of normalised values (gamma 1, beta 0); `finetune` finds its
-statistics, and gives those of step 3 the float layer's own mean and spread (see `Imitation`).
+chain of blocks both say the same; `conv_bn_act_pool`, which XNOR-Net's paper compares with, pools signs. Where a
+residual add lies between blocks, the first signs the sum as it is and the second normalises it first; and the first
+wants a BatchNorm behind every binary layer, the second in front of each. A BatchNorm that is inserted starts as the
+identity of normalised values (gamma 1, beta 0); `finetune` finds its statistics, and gives those of step 3 the float
+layer's own mean and spread (see `Imitation`).
 """
 
 from __future__ import annotations
@@ -44,9 +46,11 @@ from bincompress.binarize.modules import (
     BinaryWeightLayer,
     InputQuantizer,
     MulMap,
+    OutputMap,
     Shift,
     Sign,
 )
+from bincompress.binarize.shift_norm import ShiftBatchNorm
 from bincompress.binarize.shortcuts import shortcut_per_conv
 from bincompress.errors import UnsupportedOpError
 from bincompress.graph import (
@@ -96,6 +100,8 @@ def binarize(model: FloatModel, plan: Plan, recipe: Recipe) -> fx.GraphModule:
     surgeon.norms()
     surgeon.signs()
     surgeon.input()
+    if recipe.surgery.norm == "shift":
+        surgeon.powers_of_two()
     check_signs(graph)
     graph.meta["imitations"] = tuple(surgeon.unsigned_imitations())
     return finish(graph).train()
@@ -114,7 +120,7 @@ class _Surgeon:
         # Shapes of the float graph; surgery changes no channels, so nodes it adds or moves keep what matters of them.
         self.shapes = propagate_shapes(graph, model.input_shape)
         self.imitations: list[Imitation] = []
-        self.shared_signs: dict[tuple[fx.Node, str, bool], fx.Node] = {}
+        self.shared_signs: dict[tuple[fx.Node, str, bool, bool], fx.Node] = {}
 
     def _targets(self, *decisions: str) -> list[fx.Node]:
         return [
@@ -131,6 +137,8 @@ class _Surgeon:
             choice = self.recipe.surgery.activation
             if ends <= binary or choice == "none":
                 erase(self.graph, node)
+            elif choice == "hardtanh":
+                replace_module(self.graph, str(node.target), nn.Hardtanh())
             elif choice in ("prelu", "rprelu"):
                 self._replace_activation(node, shifted=choice == "rprelu")
 
@@ -154,9 +162,8 @@ class _Surgeon:
             layer = node_module(self.graph, node)
             assert isinstance(layer, BinaryWeightLayer)
             norm = norm_after(self.graph, node)
-            needed = not layer.has_alpha or (
-                self.rows[str(node.target)].decision == "binary" and self.recipe.surgery.order == "conv_bn_act"
-            )
+            behind_layers = self.recipe.surgery.order in ("conv_bn_act", "conv_bn_act_pool")
+            needed = not layer.has_alpha or (self.rows[str(node.target)].decision == "binary" and behind_layers)
             if norm is None and needed and self.recipe.surgery.insert_bn == "auto":
                 norm = self._insert_after(node, beside(node.target, "bn"), _norm_for(self.shapes[node.name]))
                 self.imitations.append(Imitation(str(norm.target), str(node.target)))
@@ -179,13 +186,15 @@ class _Surgeon:
             sign = self._sign_for(node, row)
             if row.activation.scale.kind == "spatial":
                 self._scale_by_map(node, sign)
+            elif row.activation.scale.kind in ("positions", "factored"):
+                self._scale_by_position(node, factored=row.activation.scale.kind == "factored")
 
     def _sign_for(self, layer: fx.Node, row: LayerPlan) -> fx.Node:
         """Put the layer's input in order and a Sign into it; returns the Sign's node."""
         assert row.activation is not None
         graph, order = self.graph, self.recipe.surgery.order
         attach, private = (chain := input_chain(graph, layer)).attach, list(chain.private)
-        key = (attach, row.estimator, row.activation.stochastic)
+        key = (attach, row.estimator, row.activation.stochastic, row.activation.shift)
         if not private and key in self.shared_signs:
             layer.replace_input_with(attach, self.shared_signs[key])
             return self.shared_signs[key]
@@ -196,15 +205,20 @@ class _Surgeon:
         head = private if flat_norm or spatial_dense else private[:flatten]
         dropouts = [node for node in private if is_a(graph, node, (nn.Dropout,))]
         before = [node for node in head if node not in dropouts]
+        if order == "conv_bn_act_pool" and not flat_norm and row.activation.scale.kind != "spatial":
+            # the maximum of signs is a sign, their average is not
+            before = [node for node in before if not is_a(graph, node, (nn.MaxPool2d,))]
         if order != "keep" and not flat_norm:  # a stable sort: pools first
             before.sort(key=lambda node: not is_a(graph, node, POOLS))
         after = [node for node in private if node not in before]
-        after.sort(key=lambda node: node not in dropouts)
+        after.sort(key=lambda node: (not is_a(graph, node, (nn.MaxPool2d,)), node not in dropouts))
 
         last = _rewire(attach, before)
         has_norm = any(is_a(graph, node, NORMS) for node in before) or normalised_before(graph, attach)
         if self._needs_norm(last, has_norm) and self.recipe.surgery.insert_bn == "auto":
             last = self._insert_behind(last, beside(layer.target, "bn_in"), _norm_for(self.shapes[last.name]))
+        if row.activation.shift:
+            last = self._insert_behind(last, beside(layer.target, "rsign"), Shift(self.shapes[last.name][0]))
         sign = self._insert_behind(last, beside(layer.target, "sign"), self._new_sign(row))
         layer.replace_input_with(layer.all_input_nodes[0], _rewire(sign, after))
         if not private:
@@ -215,9 +229,15 @@ class _Surgeon:
         order = self.recipe.surgery.order
         if never_negative(self.graph, node):
             return True
-        if order == "conv_bn_act":  # the sum of a residual block goes to the sign as it is
-            return not has_norm and not is_a(self.graph, node, (Add,))
+        if order.startswith("conv_bn_act"):  # the sum of a residual block goes to the sign as it is
+            return not has_norm and not self._two_sided(node)
         return order == "bn_act_conv" and not has_norm
+
+    def _two_sided(self, node: fx.Node) -> bool:
+        """Whether a node is a residual sum or a BatchNorm's output, or an activation of one that passes both signs."""
+        while is_a(self.graph, node, (nn.PReLU, nn.Hardtanh, nn.LeakyReLU, Shift)):
+            node = node.all_input_nodes[0]
+        return is_a(self.graph, node, (Add, *NORMS))
 
     def _new_sign(self, row: LayerPlan) -> Sign:
         assert row.activation is not None
@@ -238,11 +258,28 @@ class _Surgeon:
         scale = self._insert_behind(sign.all_input_nodes[0], beside(layer.target, "act_scale"), act_scale)
         scaled = self._insert_after(layer, beside(layer.target, "scaled"), MulMap())
         scaled.args = (layer, scale)
-        if module.bias is not None:  # the map scales the sum alone
+        self._move_bias(layer, scaled)
+
+    def _scale_by_position(self, layer: fx.Node, *, factored: bool) -> None:
+        """Multiply the layer's output with a learned map; a dense layer's has one position, which alpha covers."""
+        shape = self.shapes[layer.name]
+        if len(shape) == 3:
+            scaled = self._insert_after(layer, beside(layer.target, "map"), OutputMap(*shape[1:], factored=factored))
+            self._move_bias(layer, scaled)
+
+    def _move_bias(self, layer: fx.Node, scaled: fx.Node) -> None:
+        """A map scales the sum alone, so that the layer's bias comes behind it."""
+        module = node_module(self.graph, layer)
+        assert isinstance(module, BinaryWeightLayer)
+        if module.bias is not None:
             shift = Shift(module.bias.numel())
             shift.shift = module.bias
             module.bias = None
             self._insert_after(scaled, beside(layer.target, "shift"), shift)
+
+    def powers_of_two(self) -> None:
+        for name in dict.fromkeys(str(node.target) for node in self.graph.graph.nodes if is_a(self.graph, node, NORMS)):
+            replace_module(self.graph, name, ShiftBatchNorm.like(self.graph.get_submodule(name)))
 
     def input(self) -> None:
         quantizer = _input_quantizer(self.normalize)

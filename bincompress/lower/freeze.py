@@ -21,12 +21,14 @@ from bincompress.binarize.modules import (
     BinaryWeightLayer,
     InputQuantizer,
     MulMap,
+    OutputMap,
     Shift,
     Sign,
 )
+from bincompress.binarize.shift_norm import ShiftBatchNorm
 from bincompress.errors import LoweringError, UnsupportedOpError
 from bincompress.graph import erase, finish, insert_after, node_module, replace_module
-from bincompress.lower.leaves import Affine, FrozenConv, FrozenLinear, Kind, Padding
+from bincompress.lower.leaves import Affine, ConstantMap, FrozenConv, FrozenLinear, Kind, Padding
 
 Pair = tuple[int, int]
 
@@ -157,6 +159,23 @@ def _batch_norm(graph: fx.GraphModule, node: fx.Node, module: nn.Module, kind: K
     replace_module(graph, str(node.target), Affine(scale, bias))
 
 
+def _shift_norm(graph: fx.GraphModule, node: fx.Node, module: nn.Module, kind: Kind) -> None:
+    assert isinstance(module, ShiftBatchNorm)
+    assert module.running_mean is not None
+    assert module.running_var is not None
+    scale = module.scale(module.running_var).detach().double()
+    replace_module(
+        graph, str(node.target), Affine(scale, module.bias.detach().double() - module.running_mean.double() * scale)
+    )
+
+
+def _output_map(graph: fx.GraphModule, node: fx.Node, module: nn.Module, kind: Kind) -> None:
+    assert isinstance(module, OutputMap)
+    factors = module.map().detach()
+    _require_finite(node, factors)
+    replace_module(graph, str(node.target), ConstantMap(factors.clone()))
+
+
 def _shift(graph: fx.GraphModule, node: fx.Node, module: nn.Module, kind: Kind) -> None:
     assert isinstance(module, Shift)
     replace_module(graph, str(node.target), Affine(torch.ones_like(module.shift), module.shift))
@@ -181,6 +200,8 @@ _CONVERTERS: dict[type[nn.Module], Callable[[fx.GraphModule, fx.Node, nn.Module,
     BinaryLinear: _binary_linear,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
+    ShiftBatchNorm: _shift_norm,
+    OutputMap: _output_map,
     Shift: _shift,
     Sign: _sign,
     nn.Dropout: _drop,
@@ -195,7 +216,7 @@ def _merge_affines(graph: fx.GraphModule) -> None:
         if not isinstance(after, Affine):
             continue
         source = node.all_input_nodes[0]
-        through_map = source.op == "call_module" and isinstance(node_module(graph, source), MulMap)
+        through_map = source.op == "call_module" and isinstance(node_module(graph, source), MulMap | ConstantMap)
         if through_map and len(source.users) == 1:
             source = source.args[0]
         before = node_module(graph, source) if source.op == "call_module" else None

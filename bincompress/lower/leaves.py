@@ -2,6 +2,7 @@
 
 FrozenConv, FrozenLinear   exact sums where weights and inputs are +-1 or integers: the result is rounded, so that
                            whichever algorithm torch picks (Winograd included) gives the same integers
+ConstantMap                y = x * factors[h, w], one factor per pixel
 Affine                     y = x * scale[c] + bias[c], two float32 operations, each rounded
 """
 
@@ -70,6 +71,19 @@ class FrozenLinear(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.kind}, {tuple(self.weight.shape)}"
+
+
+class ConstantMap(nn.Module):
+    """y = x * factors[h, w]. Shapes: factors (H, W) float32."""
+
+    factors: Tensor
+
+    def __init__(self, factors: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("factors", factors)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factors
 
 
 class Affine(nn.Module):

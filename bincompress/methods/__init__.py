@@ -7,7 +7,13 @@ from bincompress.methods import (  # noqa: F401  one line per method
     bireal,
     bnn,
     bwn,
+    dorefa,
+    irnet,
+    reactnet,
+    recu,
+    reste,
     xnor,
+    xnor_pp,
 )
 from bincompress.methods.method import (
     ESTIMATORS,

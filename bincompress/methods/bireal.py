@@ -41,7 +41,7 @@ METHOD = register(
             WeightGradient(
                 "straight_through",
                 "g dsgn",
-                "Bi-Real Net, arXiv 1808.00278, section 3.3; DoReFa-Net, arXiv 1606.06160, eq. 7",
+                "Bi-Real Net, arXiv 1808.00278; DoReFa-Net, arXiv 1606.06160",
                 lambda g, alpha, n, c_in: (g, None),
             ),
         ),

@@ -52,9 +52,13 @@ class WeightConfig(Section):
 
 
 class ActivationScale(Section):
-    """Scaling of binary activations: `spatial` is XNOR-Net's map of mean |x|."""
+    """Scaling of what binary activations give."""
 
-    kind: Literal["none", "spatial", "learned"] = "none"
+    kind: Literal["none", "spatial", "learned", "positions", "factored"] = Field(
+        "none",
+        description="spatial: XNOR-Net's map of mean |x|; learned: one factor; positions, factored: XNOR-Net++'s "
+        "learned factor of each output pixel, or of each row and each column",
+    )
 
 
 class ActivationConfig(Section):
@@ -62,6 +66,7 @@ class ActivationConfig(Section):
 
     binarizer: Literal["sign", "none"] = "sign"
     stochastic: bool = Field(False, description="draw signs at random while training")
+    shift: bool = Field(False, description="learned shift of each channel in front of the sign (ReActNet's RSign)")
     scale: ActivationScale = ActivationScale()
 
 
@@ -77,10 +82,15 @@ class Defaults(Section):
 class Surgery(Section):
     """How the float network is rebuilt before training."""
 
-    order: Literal["bn_act_conv", "conv_bn_act", "keep"] = "bn_act_conv"
+    order: Literal["bn_act_conv", "conv_bn_act", "conv_bn_act_pool", "keep"] = Field(
+        "bn_act_conv", description="of a block; pools stand before BatchNorm and sign but in conv_bn_act_pool and keep"
+    )
     insert_bn: Literal["auto", "never"] = "auto"
+    norm: Literal["batch", "shift"] = Field(
+        "batch", description="shift: BNN's BatchNorm whose factors are powers of two"
+    )
     shortcut: Literal["keep", "per_conv"] = "keep"
-    activation: Literal["keep", "none", "prelu", "rprelu"] = "none"
+    activation: Literal["keep", "none", "hardtanh", "prelu", "rprelu"] = "none"
 
 
 class Rule(Section):
