@@ -44,10 +44,27 @@ BC_API bc_status bc_train_forward(bc_trainer *trainer, const bc_conv *conv, cons
                                   const float *w, const float *alpha, float *y, void *bits,
                                   bc_error *error);
 
-/* bits: from the forward pass; dy: [n][oh][ow][c_out]; dx: as x, or NULL; dw: as w. */
+/* What stands in for the derivative of the sign that x went through. */
+typedef enum bc_estimator {
+    BC_IDENTITY = 0,   /* 1 */
+    BC_STE = 1,        /* 1 where |x| <= 1, else 0 */
+    BC_APPROXSIGN = 2, /* max(0, 2 - 2 |x|) */
+} bc_estimator;
+
+/* bits: from the forward pass; dy: [n][oh][ow][c_out]; dx: as x, or NULL; dw: as w.
+ * dx is multiplied with the estimator's value at x, which may be NULL for BC_IDENTITY. */
 BC_API bc_status bc_train_backward(bc_trainer *trainer, const bc_conv *conv, const void *bits,
-                                   const float *w, const float *alpha, const float *dy, float *dx,
-                                   float *dw, bc_error *error);
+                                   const float *w, const float *alpha, const float *dy,
+                                   const float *x, bc_estimator estimator, float *dx, float *dw,
+                                   bc_error *error);
+
+/* PReLU over rows of c channels: y = x >= 0 ? x : x * slope; dx = x > 0 ? dy : dy * slope. */
+BC_API bc_status bc_train_prelu_forward(bc_trainer *trainer, uint64_t pixels, uint32_t c,
+                                        const float *x, const float *slope, float *y,
+                                        bc_error *error);
+BC_API bc_status bc_train_prelu_backward(bc_trainer *trainer, uint64_t pixels, uint32_t c,
+                                         const float *x, const float *slope, const float *dy,
+                                         float *dx, float *dslope, bc_error *error);
 
 #ifdef __cplusplus
 }

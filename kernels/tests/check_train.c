@@ -80,11 +80,15 @@ static void shape(const bc_conv *c) {
     size_t oh = (c->h + 2 * c->ph - c->kh) / c->sh + 1, ow = (c->w + 2 * c->pw - c->kw) / c->sw + 1;
     size_t inputs = (size_t)c->n * c->h * c->w * c->c_in, outputs = c->n * oh * ow * c->c_out,
            weights = (size_t)c->c_out * c->kh * c->kw * c->c_in;
-    float *x = floats(inputs, true), *w = floats(weights, true), *alpha = floats(c->c_out, false),
-          *dy = floats(outputs, false);
+    float *x = floats(inputs, false), *signs = malloc(inputs * 4), *w = floats(weights, true),
+          *alpha = floats(c->c_out, false), *dy = floats(outputs, false);
     float *y = malloc(outputs * 4), *dx = malloc(inputs * 4), *dw = malloc(weights * 4);
     float *dx0 = malloc(inputs * 4), *dw0 = malloc(weights * 4);
-    plain p = by_loops(c, oh, ow, x, w, alpha, dy);
+    for (size_t i = 0; i < inputs; i++) {
+        x[i] *= 1.5f; /* on both sides of the estimators' bounds, and 0 */
+        signs[i] = x[i] < 0 ? -1.0f : 1.0f;
+    }
+    plain p = by_loops(c, oh, ow, signs, w, alpha, dy);
     void *bits = malloc(bc_train_bits(c));
     bool first = true;
     for (size_t isa = 0; isa < bc_isa_count(); isa++)
@@ -99,7 +103,8 @@ static void shape(const bc_conv *c) {
             CHECK(exact, "%s: y of %ux%ux%u -> %u, kernel %u", bc_isa_name(isa), c->h, c->w,
                   c->c_in, c->c_out, c->kh);
             memset(dx, 1, inputs * 4);
-            CHECK(bc_train_backward(trainer, c, bits, w, alpha, dy, dx, dw, &error) == BC_OK,
+            CHECK(bc_train_backward(trainer, c, bits, w, alpha, dy, NULL, BC_IDENTITY, dx, dw,
+                                    &error) == BC_OK,
                   "backward");
             if (first) {
                 CHECK(near(dx, p.dx, p.dx_size, inputs), "dx of %ux%ux%u, kernel %u", c->h, c->w,
@@ -112,13 +117,63 @@ static void shape(const bc_conv *c) {
             }
             CHECK(!memcmp(dx, dx0, inputs * 4) && !memcmp(dw, dw0, weights * 4),
                   "%s, %u threads: other bits", bc_isa_name(isa), threads);
-            CHECK(bc_train_backward(trainer, c, bits, w, alpha, dy, NULL, dw, &error) == BC_OK,
+            CHECK(bc_train_backward(trainer, c, bits, w, alpha, dy, NULL, BC_IDENTITY, NULL, dw,
+                                    &error) == BC_OK,
                   "without dx");
             CHECK(!memcmp(dw, dw0, weights * 4), "dw depends on dx");
+            for (bc_estimator e = BC_STE; e <= BC_APPROXSIGN; e++) {
+                CHECK(bc_train_backward(trainer, c, bits, w, alpha, dy, x, e, dx, dw, &error) ==
+                          BC_OK,
+                      "estimator");
+                bool same = true;
+                for (size_t k = 0; k < inputs; k++) {
+                    float slope =
+                        e == BC_STE ? (float)(fabsf(x[k]) <= 1) : fmaxf(0, 2 - 2 * fabsf(x[k]));
+                    same &= dx[k] == dx0[k] * slope;
+                }
+                CHECK(same, "%s: estimator %d", bc_isa_name(isa), (int)e);
+            }
             bc_trainer_close(trainer);
         }
     void *all[] = {x,   w,    alpha, dy,   y,    dx,        dw,       dx0,
                    dw0, bits, p.y,   p.dx, p.dw, p.dx_size, p.dw_size};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]);
+}
+
+static void prelu(size_t pixels, uint32_t c) {
+    size_t count = pixels * c;
+    float *x = floats(count, false), *slope = floats(c, false), *dy = floats(count, false);
+    float *y = malloc(count * 4), *dx = malloc(count * 4), *dslope = malloc(c * 4),
+          *first = malloc(c * 4);
+    x[0] = 0;
+    for (uint32_t threads = 1; threads <= 3; threads++) {
+        bc_trainer *trainer;
+        bc_error error;
+        CHECK(bc_trainer_open(threads, NULL, &trainer, &error) == BC_OK, "open");
+        CHECK(bc_train_prelu_forward(trainer, pixels, c, x, slope, y, &error) == BC_OK, "prelu");
+        CHECK(bc_train_prelu_backward(trainer, pixels, c, x, slope, dy, dx, dslope, &error) ==
+                  BC_OK,
+              "prelu");
+        bool same = true;
+        for (size_t i = 0; i < count; i++)
+            same &= y[i] == (x[i] >= 0 ? x[i] : x[i] * slope[i % c]) &&
+                    dx[i] == (x[i] > 0 ? dy[i] : dy[i] * slope[i % c]);
+        for (size_t i = 0; i < c; i++) {
+            double sum = 0, size = 0;
+            for (size_t k = i; k < count; k += c) {
+                sum += x[k] < 0 ? (double)x[k] * (double)dy[k] : 0;
+                size += fabs((double)x[k] * (double)dy[k]);
+            }
+            same &= fabs((double)dslope[i] - sum) <= 1e-5 * size + 1e-7;
+        }
+        CHECK(same, "prelu of %zu x %u", pixels, c);
+        if (threads == 1)
+            memcpy(first, dslope, c * 4);
+        CHECK(!memcmp(first, dslope, c * 4), "prelu: %u threads, other bits", threads);
+        bc_trainer_close(trainer);
+    }
+    void *all[] = {x, slope, dy, y, dx, dslope, first};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
 }
@@ -149,7 +204,8 @@ static void refused(void) {
         CHECK(bc_train_bits(&bad[i]) == 0, "shape %zu is not supported", i);
         CHECK(bc_train_forward(trainer, &bad[i], x, x, x, x, x, &error) == BC_ERR_ARGUMENT,
               "shape %zu", i);
-        CHECK(bc_train_backward(trainer, &bad[i], x, x, x, x, x, x, &error) == BC_ERR_ARGUMENT,
+        CHECK(bc_train_backward(trainer, &bad[i], x, x, x, x, x, BC_STE, x, x, &error) ==
+                  BC_ERR_ARGUMENT,
               "shape %zu", i);
     }
     bc_trainer_close(trainer);
@@ -173,6 +229,9 @@ int main(void) {
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         shape(&shapes[i]);
+    prelu(1, 1);
+    prelu(31, 3);
+    prelu(1000, 16);
     refused();
     printf("%zu shapes, %d failures\n", sizeof shapes / sizeof *shapes, failures);
     return failures != 0;

@@ -14,6 +14,7 @@
  */
 #include "train.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { LANES = 8, CHUNK = 96 /* pixels per product */, BLOCK_PIXELS = 512 };
@@ -22,7 +23,8 @@ typedef struct backward {
     const bc_trainer *trainer;
     const train_conv *c;
     const char *bits;
-    const float *alpha, *dy;
+    const float *alpha, *dy, *x;
+    bc_estimator estimator;
     float *dx, *lanes; /* lanes: [LANES][c_out][taps c_in] */
     float *border;     /* [LANES][taps][c_out] */
     uint16_t *panels;  /* of all classes after each other */
@@ -118,6 +120,21 @@ static void input_image(const backward *b, size_t image, float *dy) {
                            c->c_in * sizeof *b->dx);
             }
             panels += class_size(c, rows, cols);
+        }
+}
+
+/* Through the sign in front of the convolution, while the image's gradient is in the cache. */
+static void through_sign(const backward *b, size_t image) {
+    const size_t count = b->c->h * b->c->w * b->c->c_in;
+    const float *restrict x = b->x + image * count;
+    float *restrict dx = b->dx + image * count;
+    if (b->estimator == BC_STE)
+        for (size_t i = 0; i < count; i++)
+            dx[i] = fabsf(x[i]) <= 1 ? dx[i] : 0;
+    else
+        for (size_t i = 0; i < count; i++) {
+            float slope = 2 - 2 * fabsf(x[i]);
+            dx[i] *= slope > 0 ? slope : 0;
         }
 }
 
@@ -221,6 +238,8 @@ static void lane(const void *context, size_t index, size_t thread) {
     for (size_t image = begin; image < end; image++) {
         if (b->dx)
             input_image(b, image, (float *)(void *)memory);
+        if (b->dx && b->estimator != BC_IDENTITY)
+            through_sign(b, image);
         add_border(b, image, border);
     }
     for (size_t row = begin * c->oh; row < end * c->oh; row += b->block)
@@ -241,13 +260,21 @@ static void add_lanes(const backward *b, float *dw) {
 }
 
 bc_status bc_train_backward(bc_trainer *trainer, const bc_conv *conv, const void *bits,
-                            const float *w, const float *alpha, const float *dy, float *dx,
-                            float *dw, bc_error *error) {
+                            const float *w, const float *alpha, const float *dy, const float *x,
+                            bc_estimator estimator, float *dx, float *dw, bc_error *error) {
     train_conv c;
-    if (!trainer || !conv || !bits || !w || !alpha || !dy || !dw || !bc_train_conv(conv, &c))
+    if (!trainer || !conv || !bits || !w || !alpha || !dy || !dw ||
+        (!x && estimator != BC_IDENTITY) || !bc_train_conv(conv, &c))
         return bc_fail(error, BC_ERR_ARGUMENT, -1,
                        "a null pointer, or a convolution that is not supported");
-    backward b = {.trainer = trainer, .c = &c, .bits = bits, .alpha = alpha, .dy = dy, .dx = dx};
+    backward b = {.trainer = trainer,
+                  .c = &c,
+                  .bits = bits,
+                  .alpha = alpha,
+                  .dy = dy,
+                  .x = x,
+                  .estimator = estimator,
+                  .dx = dx};
     b.top = class_taps(c.kh, c.sh, 0) - 1;
     b.left = class_taps(c.kw, c.sw, 0) - 1;
     b.dy_h = b.top + bc_max(c.oh, (c.h - 1 + c.ph) / c.sh + 1);
