@@ -2,6 +2,7 @@
 #
 #   make demo     float network -> 1-bit file -> speed and accuracy, on built-in data
 #   make test     lint, types, Python tests, C tests plain, under sanitizers, and for 64-bit ARM under qemu
+#   make results  rows of recipes/RESULTS.md that are missing: hours; ONLY="ID ..." some, MINUTES=N for so long
 #   make lint | format | bench | clean
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 C_FILES := $(shell find kernels -name '*.[ch]' 2>/dev/null)
-SOURCES := pyproject.toml $(shell find bincompress recipes kernels -type f -not -name '*.pyc')
+SOURCES := pyproject.toml $(shell find bincompress recipes kernels -type f -not -name '*.pyc' -not -name results.json -not -name RESULTS.md)
 
 # On Linux, PyPI's torch comes with gigabytes of CUDA; this index has the CPU build of the same version.
 ifeq ($(shell uname -s),Linux)
@@ -23,7 +24,7 @@ CTEST := $(BIN)/ctest --output-on-failure --parallel 2 --test-dir
 # Own little matrices do not gain from threads, and tests already run one process per core.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: demo test lint format bench clean test-python test-c test-aarch64 install
+.PHONY: demo test lint format bench results clean test-python test-c test-aarch64 install
 .DEFAULT_GOAL := demo
 
 demo: install
@@ -62,6 +63,10 @@ test-c: $(VENV)/.dependencies
 
 bench: install
 	$(BIN)/bincompress bench --kernels
+
+# Training goes on where it was stopped: checkpoints are in results-work/. Data and models: BINCOMPRESS_DATA.
+results: install
+	$(BIN)/bincompress results $(foreach id,$(ONLY),--only '$(id)') $(if $(MINUTES),--budget-minutes $(MINUTES))
 
 clean:
 	rm -rf build dist demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis

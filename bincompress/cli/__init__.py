@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bincompress import __version__
-from bincompress.cli import bench, convert, demo, eval_, finetune, inspect_, recipe, run, verify
+from bincompress.cli import bench, convert, demo, eval_, finetune, inspect_, recipe, results, run, train, verify
 from bincompress.errors import BincompressError
 
 INTERNAL_ERROR = 5
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.command("convert")(convert.convert)
 app.command("finetune")(finetune.finetune)
+app.command("train")(train.train)
 app.command("eval")(eval_.eval_)
 app.command("verify")(verify.verify)
 app.command("bench")(bench.bench)
@@ -33,6 +34,7 @@ app.command("inspect")(inspect_.inspect_)
 app.command("run")(run.run)
 app.add_typer(recipe.app, name="recipe")
 app.command("demo")(demo.demo)
+app.command("results")(results.results)
 
 
 def _version(wanted: bool) -> None:

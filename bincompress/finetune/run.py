@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from bincompress.binarize.modules import Sign
+from bincompress.binarize.modules import BinaryWeightLayer, Sign
 from bincompress.checkpoint import Checkpoint, is_checkpoint, load_checkpoint, save_checkpoint
 from bincompress.data import Split
 from bincompress.errors import DataError, RecipeError, UsageError
@@ -240,7 +240,8 @@ def _checkpoint(
 
 
 def _check_recipe(recipe: Recipe, graph: fx.GraphModule) -> None:
-    needed = {"weight"} | ({"activation"} if any(isinstance(m, Sign) for m in graph.modules()) else set())
+    kinds = {"weight": BinaryWeightLayer, "activation": Sign}
+    needed = {what for what, kind in kinds.items() if any(isinstance(m, kind) for m in graph.modules())}
     trained = [(i, stage) for i, stage in enumerate(recipe.train.stages) if stage.epochs]
     if trained and (missing := needed - set(trained[-1][1].binarize)):
         index, stage = trained[-1]

@@ -6,14 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+
+from bincompress.binarize.shift_norm import ap2
 
 _EPS = 2.0**-27
-
-
-def ap2(x: Tensor) -> Tensor:
-    """The power of two nearest to x on a logarithmic scale, with x's sign: sign(x) 2^round(log2 |x|); 0 stays 0."""
-    return torch.sign(x) * torch.exp2(torch.round(torch.log2(x.abs())))
 
 
 def ap2_of(x: float) -> float:

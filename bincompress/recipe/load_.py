@@ -28,8 +28,9 @@ def recipes_dir() -> pathlib.Path:
 
 
 def recipe_names() -> list[str]:
-    """Names of the bundled recipes, sorted."""
-    return sorted(path.stem for path in recipes_dir().glob("*.yaml"))
+    """Names of the bundled recipes, sorted: `xnor`, and `full/xnor` for one that trains for the published time."""
+    names = [path.relative_to(recipes_dir()).with_suffix("").as_posix() for path in recipes_dir().rglob("*.yaml")]
+    return sorted(names, key=lambda name: (name.count("/"), name))
 
 
 def load_recipe(path_or_name: str | pathlib.Path, overrides: Sequence[str] = ()) -> Recipe:
