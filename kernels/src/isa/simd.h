@@ -12,10 +12,13 @@
 #define BC_KEEP_X(vector) __asm__("" : "+x"(vector)) /* registers 0 to 15 */
 #define BC_KEEP_V(vector) __asm__("" : "+v"(vector)) /* ... to 31 */
 #endif
+/* The same for a pointer: what was loaded through it is loaded again, not kept. */
+#define BC_KEEP_R(pointer) __asm__("" : "+r"(pointer))
 #else
 #define BC_INLINE inline
 #define BC_KEEP_X(vector) (void)0
 #define BC_KEEP_V(vector) (void)0
+#define BC_KEEP_R(pointer) (void)0
 #endif
 
 /* BC_UNROLL: before a loop of constant count over registers; BC_UNROLL_4: before any loop whose
