@@ -48,6 +48,10 @@ static BC_INLINE f32x16 f32x16_mul(f32x16 y, f32x16 x) {
     BC_BOTH(_mm256_mul_ps);
 }
 
+static BC_INLINE f32x16 f32x16_fma(f32x16 y, f32x16 x, f32x16 v) {
+    return (f32x16){_mm256_fmadd_ps(x.a, v.a, y.a), _mm256_fmadd_ps(x.b, v.b, y.b)};
+}
+
 static BC_INLINE f32x16 f32x16_above(f32x16 y, f32x16 x) {
     BC_BOTH(_mm256_max_ps);
 }

@@ -8,6 +8,7 @@ typedef __m512 f32x16;
 #define f32x16_splat _mm512_set1_ps
 #define f32x16_add _mm512_add_ps
 #define f32x16_mul _mm512_mul_ps
+#define f32x16_fma(y, x, v) _mm512_fmadd_ps(x, v, y)
 #define f32x16_above _mm512_max_ps
 #define f32x16_below _mm512_min_ps
 

@@ -47,6 +47,10 @@ static BC_INLINE f32x16 f32x16_mul(f32x16 y, f32x16 x) {
     BC_EACH4(vmulq_f32(y.at[j], x.at[j]));
 }
 
+static BC_INLINE f32x16 f32x16_fma(f32x16 y, f32x16 x, f32x16 v) {
+    BC_EACH4(vfmaq_f32(y.at[j], x.at[j], v.at[j]));
+}
+
 static BC_INLINE f32x16 f32x16_above(f32x16 y, f32x16 x) {
     BC_EACH4(vbslq_f32(vcgtq_f32(y.at[j], x.at[j]), y.at[j], x.at[j]));
 }

@@ -44,6 +44,11 @@ static BC_INLINE f32x16 f32x16_mul(f32x16 y, f32x16 x) {
     BC_EACH16(y.at[j] * x.at[j]);
 }
 
+/* x * v + y, rounded once */
+static BC_INLINE f32x16 f32x16_fma(f32x16 y, f32x16 x, f32x16 v) {
+    BC_EACH16(fmaf(x.at[j], v.at[j], y.at[j]));
+}
+
 /* y > x ? y : x */
 static BC_INLINE f32x16 f32x16_above(f32x16 y, f32x16 x) {
     BC_EACH16(y.at[j] > x.at[j] ? y.at[j] : x.at[j]);

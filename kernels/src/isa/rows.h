@@ -15,6 +15,8 @@
 #endif
 #include "steps.h"
 
+enum { DEPTHWISE_MR = 4 }; /* pixels of a tile: 4 x 16 accumulators are 8 AVX2 registers */
+
 static void i32_to_bits(size_t m, size_t c, const int32_t *acc, size_t ld, const int32_t *tau,
                         uint8_t *out, size_t out_stride) {
     for (size_t p = 0; p < m; p++, acc += ld, out += out_stride) {
@@ -30,26 +32,37 @@ static void i32_to_bits(size_t m, size_t c, const int32_t *acc, size_t ld, const
     }
 }
 
-/* Channels in chunks that stay in registers over all taps. */
-enum { CHUNK = 32 };
+/* n <= 16 channels of `mr` pixels, from channel i on: weights are loaded once for all of them. */
+static BC_INLINE void depthwise_tile(const int mr, size_t n, size_t i, size_t c, size_t taps,
+                                     const float *const *a, const float *w, float *y, size_t ld) {
+    f32x16 acc[DEPTHWISE_MR];
+    BC_UNROLL
+    for (int r = 0; r < mr; r++)
+        acc[r] = f32x16_splat(0);
+    for (size_t t = 0; t < taps; t++) {
+        const f32x16 v = load_tile(w + t * c + i, n);
+        BC_UNROLL
+        for (int r = 0; r < mr; r++)
+            acc[r] = f32x16_fma(acc[r], load_tile(a[(size_t)r * taps + t] + i, n), v);
+    }
+    BC_UNROLL
+    for (int r = 0; r < mr; r++)
+        store_tile(y + (size_t)r * ld + i, acc[r], n);
+}
 
 static void fdepthwise(size_t m, size_t c, size_t taps, const float *const *a, const float *w,
                        float *y, size_t ld) {
-    for (size_t p = 0; p < m; p++)
-        for (size_t i0 = 0; i0 < c; i0 += CHUNK) {
-            const size_t n = bc_min(CHUNK, c - i0);
-            float acc[CHUNK] = {0};
-            for (size_t t = 0; t < taps; t++) {
-                const float *x = a[p * taps + t] + i0, *v = w + t * c + i0;
-                if (n == CHUNK)
-                    for (size_t i = 0; i < CHUNK; i++)
-                        acc[i] = fmaf(x[i], v[i], acc[i]);
-                else
-                    for (size_t i = 0; i < n; i++)
-                        acc[i] = fmaf(x[i], v[i], acc[i]);
-            }
-            memcpy(y + p * ld + i0, acc, n * sizeof *y);
-        }
+    for (size_t p = 0, mr; p < m; p += mr, a += mr * taps, y += mr * ld) {
+        mr = m - p < DEPTHWISE_MR ? 1 : DEPTHWISE_MR;
+        size_t i = 0;
+        for (; i + STEP_NR <= c; i += STEP_NR)
+            if (mr > 1)
+                depthwise_tile(DEPTHWISE_MR, STEP_NR, i, c, taps, a, w, y, ld);
+            else
+                depthwise_tile(1, STEP_NR, i, c, taps, a, w, y, ld);
+        for (size_t r = 0; r < mr && i < c; r++)
+            depthwise_tile(1, c - i, i, c, taps, a + r * taps, w, y + r * ld, ld);
+    }
 }
 
 static void max_pool(size_t m, size_t c, size_t taps, const float *const *a, float *y, size_t ld) {
