@@ -24,7 +24,7 @@ from bincompress.lower.freeze import deploy
 from bincompress.lower.lowering import lower
 from bincompress.pack.writer import write_packed
 from bincompress.plan import Plan
-from bincompress.program import Normalize
+from bincompress.program import I8_OPS, Activations, Normalize, Program
 from bincompress.report import Reporter
 from bincompress.runtime.session import load
 from bincompress.verify import require_parity, verify
@@ -41,7 +41,8 @@ def export_checkpoint(checkpoint: Checkpoint, target: Path, val: Split | None, r
     Returns: output, bytes, float_bytes, compression, layers, accuracy, verify, gates, notes.
     Raises: ParityError, LoweringError, PackError; then `target` is not there, or still what it was.
     """
-    program = lower(deploy(checkpoint.graph), checkpoint.input_shape, checkpoint.normalize)
+    activations = checkpoint.recipe.export.activations
+    program = lower(deploy(checkpoint.graph, activations), checkpoint.input_shape, checkpoint.normalize)
     if checkpoint.classes and len(checkpoint.classes) != program.values[program.output].shape[0]:
         checkpoint = replace(checkpoint, classes=None)  # the data's classes, of which the network has fewer or more
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.absolute().parent) as folder:
@@ -81,7 +82,7 @@ def export_checkpoint(checkpoint: Checkpoint, target: Path, val: Split | None, r
         "accuracy": accuracy,
         "verify": found,
         "gates": check_gates(checkpoint.recipe, measured),
-        "notes": list(dict.fromkeys(notes)),
+        "notes": list(dict.fromkeys((*notes, *_activation_notes(program, activations)))),
     }
 
 
@@ -94,6 +95,13 @@ def _real_weights_note(accuracy: dict[str, float | None]) -> tuple[str, ...]:
         f"accuracy with the real weights, as the paper tests: {real:.2%}; this file, with their signs: {packed:.2%} "
         f"({packed - real:+.2%})",
     )
+
+
+def _activation_notes(program: Program, activations: Activations) -> tuple[str, ...]:
+    """Why a recipe that asks for 8-bit activations gets none."""
+    if activations == "float" or any(node.op in I8_OPS for node in program.nodes):
+        return ()
+    return ("export.activations: int8 changes nothing here: no layer has 1-bit weights and float activations",)
 
 
 def _speedup(packed: Path, checkpoint: Checkpoint) -> float:

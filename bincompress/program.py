@@ -56,6 +56,7 @@ import numpy as np
 import numpy.typing as npt
 
 DType = Literal["f32", "u8", "bits"]
+Activations = Literal["float", "int8"]  # what products of floats with 1-bit weights compute with
 
 BINARY_OPS = ("binary_conv2d", "binary_dense")
 WEIGHT_OPS = ("weight_conv2d", "weight_dense")

@@ -23,7 +23,7 @@ from bincompress.errors import ParityError
 from bincompress.lower.emulate import normalize_pixels
 from bincompress.lower.freeze import deploy
 from bincompress.pack.reader import read_packed
-from bincompress.program import Program
+from bincompress.program import I8_OPS, Program
 from bincompress.runtime.session import Session, load
 
 Array = npt.NDArray[Any]
@@ -43,15 +43,19 @@ def verify(
     Shapes: images (N, C, H, W), uint8 pixels (or float32 as the network expects).
     Returns: samples, integer_mismatches, boundary_flips, max_abs_diff and top1_agreement (of the logits, end to end),
     trained_top1_agreement (against the graph before its BatchNorms became one multiply and add), float_mismatches,
-    max_float_error (of a tensor's largest magnitude), layers (the same counts by layer), isa.
+    max_float_error (of a tensor's largest magnitude), layers (the same counts by layer), isa,
+    int8_activations (None, or how many layers round their input to 8 bits and what that costs end to end: max_abs_diff,
+    top1_agreement with the network that does not).
     Raises: ParityError if the file was not made from this graph.
     """
     program, _ = read_packed(packed)
-    reference = deploy(graph)
+    rounded = sum(node.op in I8_OPS for node in program.nodes)
+    reference = deploy(graph, "int8" if rounded else "float")
+    unrounded = deploy(graph) if rounded else None
     _same_network(Path(packed), program, reference)
     trained = copy.deepcopy(graph).eval()
     layers: dict[str, Difference] = {}
-    ours, theirs, before = [], [], []
+    ours, theirs, before, floats = [], [], [], []
     with load(packed).session(threads, batch, isa, keep_all=True) as session:
         for start in range(0, len(images), batch):
             part = images[start : start + batch]
@@ -63,6 +67,8 @@ def verify(
             ours.append(session(part))
             theirs.append(recorder.logits)
             before.append(_logits(trained, x))
+            if unrounded is not None:
+                floats.append(_logits(unrounded, x))
         used = session.isa
     total = Difference()
     for found in layers.values():
@@ -72,13 +78,20 @@ def verify(
         "samples": len(images),
         "integer_mismatches": total.integer_mismatches,
         "boundary_flips": total.boundary_flips,
-        "max_abs_diff": float(np.abs(got - expected).max()),
-        "top1_agreement": float((got.argmax(1) == expected.argmax(1)).mean()),
+        **_difference(got, expected),
         "trained_top1_agreement": float((got.argmax(1) == original.argmax(1)).mean()),
+        "int8_activations": {"layers": rounded, **_difference(got, np.concatenate(floats))} if rounded else None,
         "float_mismatches": total.float_mismatches,
         "max_float_error": total.max_float_error,
         "layers": [{"name": name, **vars(found)} for name, found in layers.items()],
         "isa": used,
+    }
+
+
+def _difference(got: Array, expected: Array) -> dict[str, float]:
+    return {
+        "max_abs_diff": float(np.abs(got - expected).max()),
+        "top1_agreement": float((got.argmax(1) == expected.argmax(1)).mean()),
     }
 
 

@@ -11,6 +11,8 @@ import pytest
 from bincompress.errors import ParityError
 from bincompress.lower import deploy, lower
 from bincompress.pack import read_packed, write_packed
+from bincompress.program import I8_OPS, WEIGHT_OPS
+from bincompress.runtime.session import load
 from bincompress.verify import require_parity, verify
 from tests.lower.networks import RECIPES, images, network
 
@@ -66,3 +68,30 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
     other, _ = network("digits_cnn", "xnor")
     with pytest.raises(ParityError, match="another"):
         verify(tmp_path / "m.gguf", other, images(model, 1))
+
+
+@pytest.mark.parametrize("name", ["digits_cnn", "resnet20"])
+def test_int8_activations_are_exact_in_themselves_and_their_error_is_told(name: str, tmp_path: Path) -> None:
+    graph, model = network(name, "bwn")
+    path = tmp_path / "m.gguf"
+    program = lower(deploy(graph, "int8"), model.input_shape, model.normalize)
+    rounded = [node for node in program.nodes if node.op in I8_OPS]
+    assert rounded
+    assert not any(node.op in WEIGHT_OPS for node in program.nodes)
+    write_packed(program, path)
+    result = verify(path, graph, images(model, 6), batch=4, threads=2)
+    require_parity(result, path)
+    assert result["integer_mismatches"] == 0
+    assert result["top1_agreement"] == 1.0
+    error = result["int8_activations"]
+    assert error["layers"] == len(rounded)
+    assert 0 < error["max_abs_diff"] < 0.2 * np.abs(session_logits(path, images(model, 6))).max()
+    assert 0 <= error["top1_agreement"] <= 1
+    write_packed(lower(deploy(graph), model.input_shape, model.normalize), path)
+    assert verify(path, graph, images(model, 2))["int8_activations"] is None
+
+
+def session_logits(path: Path, x: np.ndarray) -> np.ndarray:
+    """What the C library answers."""
+    with load(path).session() as session:
+        return session(x)

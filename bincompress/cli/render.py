@@ -160,6 +160,11 @@ def verification(result: dict[str, Any], console: Console | None = None) -> None
         table.add_row("boundary flips (within rounding of a sign's switch point)", str(result["boundary_flips"]), "")
     table.add_row("largest difference of logits", f"{result['max_abs_diff']:.3g}", "")
     table.add_row("same top-1 answer", _percent(result["top1_agreement"]), "")
+    rounded = result.get("int8_activations")
+    if rounded:
+        what = f"8-bit activations of {rounded['layers']} layers change logits by"
+        table.add_row(what, f"{rounded['max_abs_diff']:.3g}", "")
+        table.add_row("same top-1 answer with and without", _percent(rounded["top1_agreement"]), "")
     (console or _console()).print(table)
 
 

@@ -29,12 +29,15 @@ from bincompress.binarize.shift_norm import ShiftBatchNorm
 from bincompress.errors import LoweringError, UnsupportedOpError
 from bincompress.graph import erase, finish, insert_after, node_module, replace_module
 from bincompress.lower.leaves import Affine, ConstantMap, FrozenConv, FrozenLinear, Kind, Padding
+from bincompress.program import Activations
 
 Pair = tuple[int, int]
 
 
-def deploy(graph: fx.GraphModule) -> fx.GraphModule:
+def deploy(graph: fx.GraphModule, activations: Activations = "float") -> fx.GraphModule:
     """The evaluation graph that is exported; the graph given stays as it is.
+
+    `activations`: what layers with 1-bit weights and float input make of that input; see `Export` of the recipe.
 
     Raises: LoweringError or UnsupportedOpError naming the layer that has no exact form.
     """
@@ -54,6 +57,8 @@ def deploy(graph: fx.GraphModule) -> fx.GraphModule:
         if convert is not None:
             convert(result, node, module, kinds[node])
     finish(result)
+    if activations == "int8":
+        _round_activations(result)
     _merge_affines(result)
     for node in result.graph.nodes:
         if node.op == "call_module":
@@ -207,6 +212,14 @@ _CONVERTERS: dict[type[nn.Module], Callable[[fx.GraphModule, fx.Node, nn.Module,
     nn.Dropout: _drop,
     nn.Identity: _drop,
 }
+
+
+def _round_activations(graph: fx.GraphModule) -> None:
+    """Let products of floats with 1-bit weights round their input to 8 bits; depthwise ones stay, they gain nothing."""
+    for node in graph.graph.nodes:
+        module = node_module(graph, node) if node.op == "call_module" else None
+        if isinstance(module, FrozenConv | FrozenLinear) and module.kind == "weight" and module.weight.shape[1] > 1:
+            module.kind = "i8"
 
 
 def _merge_affines(graph: fx.GraphModule) -> None:

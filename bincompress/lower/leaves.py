@@ -15,9 +15,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 # float: float weights. weight: +-1 weights, float input. binary: both +-1. u8: +-1 weights, integer pixels.
-Kind = Literal["float", "weight", "binary", "u8"]
+# i8: +-1 weights, float input that is rounded to 8 bits.
+Kind = Literal["float", "weight", "binary", "u8", "i8"]
 INTEGER_KINDS = ("binary", "u8")
 Padding = tuple[int, int, int, int]
+I8_SMALLEST = 2.0**-96
+
+
+def quantize(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Round each sample to integers of -127..127 times its scale: `i8` of `program.py`, in the same float operations.
+
+    Shapes: x (N, ...).
+    Returns: the integers, as floats, and the scales (N, 1, ...).
+    """
+    largest = x.abs().flatten(1).amax(1).clamp(min=I8_SMALLEST).reshape(-1, *([1] * (x.dim() - 1)))
+    most = torch.full_like(largest, 127)  # 127 / largest would be a reciprocal, rounded, times 127
+    return torch.round((x * (most / largest)).clamp(-127, 127)), largest / most
 
 
 class FrozenConv(nn.Module):
@@ -43,13 +56,18 @@ class FrozenConv(nn.Module):
         self.pad_value = pad_value
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "i8":
+            q, scale = quantize(x)
+            return self._product(q.double(), self.weight.double()).float() * scale
+        y = self._product(x, self.weight)
+        return torch.round(y) if self.kind in INTEGER_KINDS else y
+
+    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
         top, left, bottom, right = self.padding
         if (top, left) == (bottom, right) and self.pad_value == 0:
-            y = F.conv2d(x, self.weight, None, self.stride, (top, left), self.dilation, self.groups)
-        else:
-            padded = F.pad(x, (left, right, top, bottom), value=float(self.pad_value))
-            y = F.conv2d(padded, self.weight, None, self.stride, 0, self.dilation, self.groups)
-        return torch.round(y) if self.kind in INTEGER_KINDS else y
+            return F.conv2d(x, weight, None, self.stride, (top, left), self.dilation, self.groups)
+        padded = F.pad(x, (left, right, top, bottom), value=float(self.pad_value))
+        return F.conv2d(padded, weight, None, self.stride, 0, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
         return f"{self.kind}, {tuple(self.weight.shape)}, stride={self.stride}, padding={self.padding}"
@@ -66,6 +84,9 @@ class FrozenLinear(nn.Module):
         self.kind: Kind = kind
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "i8":
+            q, scale = quantize(x)
+            return F.linear(q.double(), self.weight.double()).float() * scale
         y = F.linear(x, self.weight)
         return torch.round(y) if self.kind in INTEGER_KINDS else y
 

@@ -27,7 +27,7 @@ from bincompress.lower.thresholds import curve, fold_threshold, prelu_slope
 from bincompress.program import Normalize, Program
 
 Array = npt.NDArray[Any]
-_OP_PREFIX = {"float": "", "weight": "weight_", "binary": "binary_", "u8": "u8_"}
+_OP_PREFIX = {"float": "", "weight": "weight_", "binary": "binary_", "u8": "u8_", "i8": "i8_"}
 
 
 def lower(graph: fx.GraphModule, input_shape: tuple[int, int, int], normalize: Normalize | None) -> Program:

@@ -1,4 +1,4 @@
-"""The emulator's products of 1-bit weights with floats, and with floats rounded to 8 bits; `program.py` defines them."""
+"""The emulator's products of 1-bit weights with floats, and with floats rounded to 8 bits; see `program.py`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def weight_product(_: Program, node: Node, x: Array) -> Array:
         seen = np.pad(seen, ((0, 0), (0, 0), (0, short), (0, 0), (0, 0)))
         weight = np.pad(weight, ((0, 0), (0, 0), (0, short)), constant_values=1).astype(np.float32)
         for c in range(0, seen.shape[2], GROUP):
-            first, second, third, fourth = (seen[:, :, None, i] * weight[None, :, :, i, None, None] for i in range(c, c + GROUP))
+            terms = seen[:, :, None, c : c + GROUP] * weight[None, :, :, c : c + GROUP, None, None]
+            first, second, third, fourth = np.moveaxis(terms, 3, 0)
             total = (first + second) + (third + fourth)
             acc = np.zeros_like(total) + total if acc is None else acc + total
     assert acc is not None

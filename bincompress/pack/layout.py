@@ -4,7 +4,7 @@
     rows      one bit stream, filter after filter in (kh, kw, c) order
     panel8    uint64 [groups][C_out/g/8][kh*kw][C_in/g/64][8 filters]: what the binary kernels read, in place
     panel16   uint16 [groups][C_out/g/16][K], bit j = filter 16 p + j: what the kernels of pixels read, in place
-    octet16   uint8 [groups][C_out/g/16][K/8][16 filters], bit i = weight 8 k + i: what the kernels of floats read, in place
+    octet16   uint8 [groups][C_out/g/16][K/8][16 filters], bit i = weight 8 k + i: what those of floats read
 A panel layout is used wherever the sizes allow it, else `rows`, which the C library repacks when it opens the file.
 """
 

@@ -160,6 +160,9 @@ class Export(Section):
     """The packed file."""
 
     format: Literal["gguf"] = "gguf"
+    activations: Literal["float", "int8"] = Field(
+        "float", description="int8: layers with 1-bit weights round float inputs to 8 bits; faster, not exact"
+    )
 
 
 class Gates(Section):

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bincompress.lower.emulate import emulate, emulate_values
-from bincompress.pack import write_packed
+from bincompress.pack import layout, packed_bytes, read_packed, write_packed
 from bincompress.program import Program
 from bincompress import native
 from bincompress.runtime.session import load
@@ -91,3 +91,16 @@ def test_pixels_into_float_programs_and_floats_into_pixel_programs(tmp_path: Pat
         np.testing.assert_array_equal(model(pixels), emulate(program, pixels))
         floats = rng.normal(size=pixels.shape).astype(np.float32)
         np.testing.assert_array_equal(model(floats), emulate(program, floats))
+
+
+@pytest.mark.parametrize("name", ["weight_conv2d-steps1-wide", "weight_conv2d-cout48", "weight_dense-cin64-16"])
+def test_files_of_version_1_are_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, x = build(CASES[name])
+    monkeypatch.setattr(layout, "FORMAT_VERSION", 1)
+    monkeypatch.setattr(layout, "choose_layout", lambda *_: "panel16")
+    write_packed(program, tmp_path / "m.gguf")
+    monkeypatch.undo()
+    assert (tmp_path / "m.gguf").read_bytes() != packed_bytes(program)
+    read, _ = read_packed(tmp_path / "m.gguf")
+    np.testing.assert_array_equal(emulate(read, x), emulate(program, x))
+    np.testing.assert_array_equal(load(tmp_path / "m.gguf")(x), emulate(program, x))
