@@ -144,7 +144,9 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bc_trainer_close": (None, (c_void_p,)),
     "bc_train_bits": (c_uint64, (POINTER(BcConv),)),
     "bc_train_forward": (c_int, (c_void_p, POINTER(BcConv), *(c_void_p,) * 5, _ERROR)),
-    "bc_train_backward": (c_int, (c_void_p, POINTER(BcConv), *(c_void_p,) * 6, _ERROR)),
+    "bc_train_backward": (c_int, (c_void_p, POINTER(BcConv), *(c_void_p,) * 5, c_int, *(c_void_p,) * 2, _ERROR)),
+    "bc_train_prelu_forward": (c_int, (c_void_p, c_uint64, c_uint32, *(c_void_p,) * 3, _ERROR)),
+    "bc_train_prelu_backward": (c_int, (c_void_p, c_uint64, c_uint32, *(c_void_p,) * 5, _ERROR)),
     "bc_measure_peak": (c_int, (c_char_p, c_int, POINTER(c_double))),
 }
 

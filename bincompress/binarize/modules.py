@@ -273,6 +273,8 @@ class Sign(nn.Module):
         self.stochastic = stochastic
         self.binarize = True
         self.progress = 1.0
+        # deferred(x): whether the products that read this sign take it, and its gradient, upon themselves
+        self.deferred: Callable[[Tensor], bool] | None = None
 
     def config(self) -> dict[str, Any]:
         """Constructor keywords that rebuild this leaf."""
@@ -281,6 +283,8 @@ class Sign(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.binarize:
             return F.hardtanh(x)
+        if self.deferred is not None and self.deferred(x):
+            return x
         return binarize_tensor(x, self.estimator, self.stochastic and self.training, self.progress)
 
     def extra_repr(self) -> str:
