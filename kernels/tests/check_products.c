@@ -161,6 +161,8 @@ int check_products(void) {
     for (fill f = 0; f < FILLS; f++) {
         check_binary((shape){5, 3, 25, 48}, f); /* K = 76,800: beyond 16-bit sums */
         check_binary((shape){1, 2, 1, 1300}, f);
+        check_binary((shape){13, 19, 9, 5}, f); /* several vectors of panels */
+        check_binary((shape){70, 12, 25, 2}, f);
         check_binary((shape){7, 2, 1, 64}, f);
         check_integer((shape){4, 2, 1, 4097}, f); /* several blocks of K */
         check_float((shape){3, 5, 1, 1025}, f);

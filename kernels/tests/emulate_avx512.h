@@ -49,6 +49,37 @@ static inline simde__m512i bc_simde_cvtepu8_epi32(__m128i x) {
 #define _mm512_cvtepi32_ps bc_simde_cvtepi32_ps
 #undef _mm512_cvtepi32_epi64
 #define _mm512_cvtepi32_epi64 bc_simde_cvtepi32_epi64
+
+static inline simde__m512i bc_simde_cvtepu16_epi32(__m256i x) {
+    uint16_t from[16];
+    int32_t to[16];
+    _mm256_storeu_si256((__m256i *)(void *)from, x);
+    for (int i = 0; i < 16; i++)
+        to[i] = from[i];
+    return simde_mm512_loadu_si512(to);
+}
+#undef _mm512_cvtepu16_epi32
+#define _mm512_cvtepu16_epi32 bc_simde_cvtepu16_epi32
+
+static inline void bc_simde_mask_storeu_epi32(void *to, unsigned mask, simde__m512i x) {
+    int32_t from[16];
+    simde_mm512_storeu_si512(from, x);
+    for (int i = 0; i < 16; i++)
+        if (mask >> i & 1)
+            ((int32_t *)to)[i] = from[i];
+}
+#undef _mm512_mask_storeu_epi32
+#define _mm512_mask_storeu_epi32 bc_simde_mask_storeu_epi32
+
+static inline simde__m512i bc_simde_maskz_loadu_epi32(unsigned mask, const void *from) {
+    int32_t to[16] = {0};
+    for (int i = 0; i < 16; i++)
+        if (mask >> i & 1)
+            to[i] = ((const int32_t *)from)[i];
+    return simde_mm512_loadu_si512(to);
+}
+#undef _mm512_maskz_loadu_epi32
+#define _mm512_maskz_loadu_epi32 bc_simde_maskz_loadu_epi32
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
 #endif
