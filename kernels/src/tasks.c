@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum {
-    TASKS_PER_THREAD = 3, /* evens out the speeds of threads */
+    TASKS_PER_THREAD = 4, /* evens out the speeds of threads */
     LEAST_PANELS = 4,     /* of a task: what the widest tile takes */
     LEAST_TILES = 4       /* of a task, as long as there are enough tasks */
 };

@@ -116,6 +116,42 @@ static void pack_tap(const bc_node *node, size_t width, const uint64_t *from, si
     }
 }
 
+/* All taps of columns [x, x + 8), which lie inside. In registers, with the steps known. */
+static inline void pack_eight(const bc_bit_rows *rows, size_t channels, size_t stride,
+                              const uint64_t *restrict from, uint64_t *restrict to) {
+    uint64_t column[8] = {0};
+    for (size_t t = 0; t < rows->taps; t++, from += rows->dilation)
+        for (size_t j = 0; j < 8; j++)
+            column[j] |= from[j * stride] << t * channels;
+    memcpy(to, column, sizeof column);
+}
+
+/* The common case, pixels of one word to columns of one word, without the general one's passes over
+ * memory. */
+static void pack_words(const bc_node *node, size_t width, const uint64_t *from, uint64_t *to) {
+    const bc_bit_rows *rows = &node->rows;
+    const size_t c = node->group_in, reach = (rows->taps - 1) * rows->dilation + 1;
+    const uint64_t outside = node->pad_value < 0 ? ~(uint64_t)0 >> (64 - c) : 0;
+    for (size_t x = 0, n; x < rows->columns; x += n) {
+        const size_t at = x * rows->stride; /* of the window, the image begins at `left` */
+        n = 1;
+        if (x + 8 <= rows->columns && at >= rows->left &&
+            at + 7 * rows->stride + reach <= rows->left + width) {
+            n = 8;
+            if (rows->stride == 1)
+                pack_eight(rows, c, 1, from + at - rows->left, to + x);
+            else
+                pack_eight(rows, c, rows->stride, from + at - rows->left, to + x);
+            continue;
+        }
+        to[x] = 0;
+        for (size_t t = 0; t < rows->taps; t++) {
+            const size_t i = at + t * rows->dilation - rows->left; /* wraps around before it */
+            to[x] |= (i < width ? from[i] : outside) << t * c;
+        }
+    }
+}
+
 typedef struct packing {
     const bc_run *run;
     const bc_node *node;
@@ -130,13 +166,17 @@ static void pack_rows(const void *context, size_t item, size_t thread) {
                  end = bc_min((item + 1) * p->rows_per_item, p->rows);
     (void)thread;
     for (size_t r = item * p->rows_per_item; r < end; r++) {
-        const char *from = p->run->values[node->input] + r * main->w * main->pixel_bytes;
+        const uint64_t *from = (const uint64_t *)(const void *)p->run->values[node->input] +
+                               r * main->w * (main->pixel_bytes / 8);
         uint64_t *to = (uint64_t *)(void *)p->run->prep + r * words;
+        if (main->pixel_bytes == 8 && node->rows.words == 1) {
+            pack_words(node, main->w, from, to);
+            continue;
+        }
         memset(to, 0, words * sizeof *to);
         for (size_t g = 0; g < node->groups; g++)
             for (size_t t = 0; t < node->rows.taps; t++)
-                pack_tap(node, main->w, (const uint64_t *)(const void *)from, main->pixel_bytes / 8,
-                         to, t, g * node->group_in,
+                pack_tap(node, main->w, from, main->pixel_bytes / 8, to, t, g * node->group_in,
                          g * node->rows.words / node->groups * 64 + t * node->group_in);
     }
 }
