@@ -23,6 +23,7 @@ Ops (main input -> accumulator `acc` of each output element):
     act_scale       XNOR-Net's map: (C, H, W) f32 -> (1, H', W') f32, box filter of mean_c |x|, outside taps are 0
     elementwise     f32 (or u8, read as float) acc = x
     flatten         f32 or bits (C, H, W) -> (C*H*W, 1, 1) in torch order (c, h, w)
+    constant        f32 or u8, not looked at -> (1, H', W') f32, the same for every sample
 
 Float sums with 1-bit weights are added in groups of four channels, zeros after the last channel of a tap (of a dense
 op: of the flattened image): acc = acc + ((x0 w0 + x1 w1) + (x2 w2 + x3 w3)), each addition rounded.
@@ -75,6 +76,7 @@ OPS = (
     "act_scale",
     "elementwise",
     "flatten",
+    "constant",
 )
 STEPS = ("affine", "relu", "hardtanh", "prelu", "add", "mul_map", "store", "sign", "threshold")
 STEP_PARAMETERS: dict[str, tuple[str, ...]] = {"affine": ("scale", "bias"), "prelu": ("slope",), "threshold": ("tau",)}
@@ -107,7 +109,8 @@ class Node:
     right), dilation (dh, dw), groups, pad_value (-1, 0 or 1; always 0 but for binary ops); u8 ops: offset; dense ops
     carry the same attributes (kernel = the whole image, stride and dilation 1, padding 0, groups 1);
     pools and act_scale: kernel, stride, padding; max_pool of bits: or_mask, bool (C,); avg_pool: count_include_pad
-    (0, 1); subsample_pad: stride (sh, sw), before, after (channels of zeros).
+    (0, 1); subsample_pad: stride (sh, sw), before, after (channels of zeros); constant: size (H', W'), factors
+    (H', W') float32.
     """
 
     op: str

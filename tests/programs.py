@@ -148,6 +148,8 @@ def build(case: Case) -> tuple[Program, Array]:
             attrs["or_mask"] = rng.random(channels) < 0.5
     elif case.op == "subsample_pad":
         attrs = {"stride": case.stride, "before": case.channels_around[0], "after": case.channels_around[1]}
+    elif case.op == "constant":
+        attrs = {"size": case.kernel, "factors": rng.normal(size=case.kernel).astype(np.float32)}
     output = builder.node(case.op, main, case.steps, attrs, weight)
     norm = Normalize((0.5,) * channels, (0.25,) * channels)
     program = Program(tuple(builder.values), tuple(builder.nodes), 0, output, norm)
@@ -279,6 +281,8 @@ def _sweep() -> dict[str, Case]:
         add(f"c{c}", Case("flatten", shape=(c, 3, 5)))
         add(f"c{c}-affine", Case("flatten", shape=(c, 3, 5), steps=("affine", "sign")))
         add(f"c{c}-bits", Case("flatten", shape=(c, 3, 5), bits=True))
+        add(f"c{c}", Case("constant", shape=(c, 2, 3), kernel=(c, 7)))
+        add(f"c{c}-affine", Case("constant", shape=(c, 2, 3), kernel=(5, 1), steps=("affine", "store", "sign")))
     return cases
 
 

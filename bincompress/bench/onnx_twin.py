@@ -132,6 +132,9 @@ class _Exporter:
         return y, steps
 
     def _windowed(self, node: Node, x: str) -> str:
+        if node.op == "constant":
+            factors = self._constant(np.asarray(node.attrs["factors"], np.float32)[None, None])
+            return self._emit("Identity", [factors], flat=False)
         if node.op == "subsample_pad":
             return self._subsample(node, x)
         if node.op == "act_scale":

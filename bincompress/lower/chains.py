@@ -77,6 +77,16 @@ class Assembly:
         self.chain_of[node] = chain
         return chain
 
+    def constant(self, name: str, factors: Array) -> int:
+        """A value (1, H, W) of `factors` (H, W), the same for every input; its node reads the input and ignores it."""
+        main = next(value for value, writer in self.writer.items() if writer < 0)
+        node = fx.Graph().placeholder("constant")  # stands for no layer of the network
+        chain = self.open("constant", node, main, {"size": tuple(map(int, factors.shape)), "factors": factors})
+        chain.name = name
+        value = self.value(name, "f32", chain.shape, chain.index)
+        chain.add("store", value)
+        return value
+
     def advance(self, chain: Chain, node: fx.Node) -> None:
         """The chain's current result is now that of `node`."""
         del self.chain_of[chain.tail]

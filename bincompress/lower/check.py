@@ -53,6 +53,8 @@ def output_shape(node: Node, main: Shape) -> Shape:
         return main
     if node.op == "flatten":
         return channels * height * width, 1, 1
+    if node.op == "constant":
+        return 1, int(node.attrs["size"][0]), int(node.attrs["size"][1])
     if node.op == "subsample_pad":
         sh, sw = node.attrs["stride"]
         return channels + int(node.attrs["before"]) + int(node.attrs["after"]), -(-height // sh), -(-width // sw)
@@ -123,11 +125,16 @@ def _main_faults(node: Node, main: Value) -> Iterator[str]:
         allowed = ("u8",)
     elif node.op in ("max_pool", "flatten"):
         allowed = ("f32", "bits")
-    elif node.op == "elementwise":
+    elif node.op in ("elementwise", "constant"):
         allowed = ("f32", "u8")
     if main.dtype not in allowed:
         yield f"input {main.name} is {main.dtype}, expected {' or '.join(allowed)}"
     if node.op in ("elementwise", "flatten"):
+        return
+    if node.op == "constant":
+        factors, size = node.attrs["factors"], tuple(node.attrs["size"])
+        if factors.shape != size or factors.dtype != np.float32 or not np.isfinite(factors).all():
+            yield f"factors must be {size[0]} x {size[1]} finite float32 values"
         return
     if node.op == "subsample_pad":
         if min(*node.attrs["stride"], 1 + node.attrs["before"], 1 + node.attrs["after"]) < 1:

@@ -162,6 +162,11 @@ def _flatten(_: Program, node: Node, x: Array) -> Array:
     return x.reshape(len(x), -1, 1, 1)
 
 
+def _constant(_: Program, node: Node, x: Array) -> Array:
+    factors: Array = np.asarray(node.attrs["factors"], np.float32)
+    return np.repeat(factors[None, None], len(x), axis=0)
+
+
 _OPS: dict[str, Callable[[Program, Node, Array], Array]] = {
     "conv2d": _conv,
     "dense": _conv,
@@ -179,6 +184,7 @@ _OPS: dict[str, Callable[[Program, Node, Array], Array]] = {
     "subsample_pad": _subsample_pad,
     "elementwise": _elementwise,
     "flatten": _flatten,
+    "constant": _constant,
 }
 
 

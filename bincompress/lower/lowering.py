@@ -20,7 +20,7 @@ from bincompress.errors import LoweringError, UnsupportedOpError
 from bincompress.graph import Add, ShortcutA, node_module
 from bincompress.lower.chains import Assembly, Chain
 from bincompress.lower.check import check_program
-from bincompress.lower.leaves import INTEGER_KINDS, Affine, FrozenConv, FrozenLinear
+from bincompress.lower.leaves import INTEGER_KINDS, Affine, ConstantMap, FrozenConv, FrozenLinear
 from bincompress.lower.matching import Match, match_threshold
 from bincompress.lower.pools import average_attrs, max_attrs, square
 from bincompress.lower.thresholds import curve, fold_threshold, prelu_slope
@@ -263,6 +263,11 @@ class _Lowering:
         operand = self._float_input(second)
         self._extend(node, first, operand).add("mul_map", operand)
 
+    def _constant_map(self, node: fx.Node, module: nn.Module) -> None:
+        assert isinstance(module, ConstantMap)
+        operand = self.out.constant(f"{node.name}.factors", module.factors.detach().numpy().astype(np.float32))
+        self._extend(node).add("mul_map", operand)
+
     def _priority(self, node: fx.Node) -> tuple[bool, int]:
         chain = self.out.chain_of.get(node)
         return (False, -1) if chain is None else (chain.weight is not None, chain.index)
@@ -338,4 +343,5 @@ _HANDLERS: dict[type[nn.Module], _Handler] = {
     nn.LeakyReLU: _Lowering._prelu,
     Add: _Lowering._add,
     MulMap: _Lowering._mul_map,
+    ConstantMap: _Lowering._constant_map,
 }

@@ -25,7 +25,7 @@ METHOD = register(
                     "gradient": "straight_through",
                     "scale": {"granularity": "channel", "kind": "learned"},
                 },
-                "activation": {"binarizer": "sign", "scale": {"kind": "none"}},
+                "activation": {"binarizer": "sign", "scale": {"kind": "factored"}},
             },
             "surgery": {"order": "bn_act_conv", "insert_bn": "auto", "shortcut": "keep", "activation": "none"},
         },

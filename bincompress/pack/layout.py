@@ -40,6 +40,7 @@ ATTRIBUTES: dict[str, int] = {
     "count_include_pad": 0,
     "before": 0,
     "after": 0,
+    "size": 2,
 }
 SIGNED_ATTRIBUTES = ("pad_value", "offset")
 _WINDOW = ("kernel", "stride", "padding")
@@ -54,6 +55,8 @@ def attributes_of(op: str) -> tuple[str, ...]:
         return (*_WINDOW, "count_include_pad")
     if op in ("max_pool", "act_scale"):
         return _WINDOW
+    if op == "constant":
+        return ("size",)
     return ("stride", "before", "after") if op == "subsample_pad" else ()
 
 

@@ -141,6 +141,8 @@ def _node(file: GgufFile, keys: _Keys, index: int) -> Node:
         channels = int(keys.get(_PREFIX + "values.shape", "array u32")[3 * inputs[0]])
         raw = _tensor(file, keys, mask_name, (-(-channels // 8),), "int8")
         attrs["or_mask"] = unpack_bits(raw.view(np.uint8), channels)
+    if op == "constant":
+        attrs["factors"] = _tensor(file, keys, f"node.{index}.factors", attrs["size"], "float32")
     ops = keys.get(prefix + "steps", "array string")
     targets = keys.array(prefix + "step_values", "i32", len(ops))
     steps = []

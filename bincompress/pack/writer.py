@@ -60,6 +60,8 @@ def node_tensors(index: int, node: Node) -> dict[str, npt.NDArray[Any]]:
             tensors[f"node.{index}.weight"] = packed.view(np.int8)
     if node.attrs.get("or_mask") is not None:
         tensors[f"node.{index}.or_mask"] = pack_bits(np.asarray(node.attrs["or_mask"])).view(np.int8)
+    if node.op == "constant":
+        tensors[f"node.{index}.factors"] = np.ascontiguousarray(node.attrs["factors"], dtype="<f4").reshape(-1)
     for place, step in enumerate(node.steps):
         for name, array in step.params.items():
             kind = "<i4" if name == "tau" else "<f4"

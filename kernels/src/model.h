@@ -77,6 +77,7 @@ typedef struct bc_node {
     size_t offset; /* of its first key in the file, for messages */
     bc_window window;
     uint32_t groups, before, after;
+    size_t size[2];                     /* of constant: height, width */
     int32_t pad_value, multiply_offset; /* the latter: `offset` of u8 ops */
     bool count_include_pad;
 

@@ -176,6 +176,18 @@ static bc_status check_mask(const checker *c, const bc_node *node, const bc_valu
     return BC_OK;
 }
 
+static bc_status check_factors(const checker *c, const bc_node *node) {
+    const float *factors = (const float *)(const void *)node->weight->data;
+    uint64_t count = (uint64_t)node->size[0] * node->size[1]; /* each at most 2^26 */
+    if (count < 1 || count != node->weight->elements)
+        return refuse(c, node, BC_ERR_SHAPE, "%zu factors for %zu x %zu pixels",
+                      node->weight->elements, node->size[0], node->size[1]);
+    for (size_t i = 0; i < node->weight->elements; i++)
+        if (!isfinite(factors[i]))
+            return refuse_data(c, node, &factors[i], "a factor is not finite");
+    return BC_OK;
+}
+
 /* The window's ranges and the shape of what the node accumulates. */
 static bc_status check_shape(const checker *c, bc_node *node, const bc_value *main,
                              const bc_op_row *op) {
@@ -202,7 +214,11 @@ static bc_status check_shape(const checker *c, bc_node *node, const bc_value *ma
         channels = 1;
     else if (node->op == BC_OP_subsample_pad)
         channels += (uint64_t)node->before + node->after;
-    else if (node->op == BC_OP_flatten) {
+    else if (node->op == BC_OP_constant) {
+        channels = 1;
+        win->oh = node->size[0];
+        win->ow = node->size[1];
+    } else if (node->op == BC_OP_flatten) {
         channels = main->pixels * main->c;
         win->oh = win->ow = 1;
     }
@@ -289,6 +305,8 @@ static bc_status check_node(const checker *c, bc_node *node) {
     if (op->kind <= BC_KIND_DENSE && (status = check_product(c, node, main, op)))
         return status;
     if ((status = check_mask(c, node, main)))
+        return status;
+    if (node->op == BC_OP_constant && (status = check_factors(c, node)))
         return status;
     if ((status = check_shape(c, node, main, op)))
         return status;

@@ -127,6 +127,14 @@ static bc_status read_attributes(const bc_reader *r, size_t n, bc_node *node, co
         status = bc_key_number(r, "before", BC_GGUF_U32, &node->before);
         if (!status)
             status = bc_key_number(r, "after", BC_GGUF_U32, &node->after);
+    } else if (node->op == BC_OP_constant) {
+        status = bc_key_sizes(r, "size", 2, node->size);
+        if (status)
+            return status;
+        node->weight = find_tensor(r, n, "factors", BC_GGML_F32, 0);
+        if (!node->weight)
+            return r->error->code;
+        node->constant_bytes = node->weight->bytes;
     } else if (node->op == BC_OP_max_pool) {
         char name[40];
         (void)snprintf(name, sizeof name, "node.%zu.or_mask", n);

@@ -34,7 +34,7 @@ enum bc_op_id {
 
 extern const bc_op bc_op_float_product, bc_op_weight_product, bc_op_i8_product,
     bc_op_binary_product, bc_op_u8_product, bc_op_max_pool, bc_op_avg_pool, bc_op_act_scale,
-    bc_op_subsample_pad, bc_op_elementwise, bc_op_flatten;
+    bc_op_subsample_pad, bc_op_elementwise, bc_op_flatten, bc_op_constant;
 
 /* ops.c: the table, rows in the order of ops.def. */
 extern const bc_op_row bc_ops[BC_OP_COUNT];

@@ -38,6 +38,8 @@ VARIATIONS = {
     "xnor, K map": ("xnor", ["defaults.activation.scale.kind=spatial"]),
     "xnor, C-B-A-P": ("xnor", ["surgery.order=conv_bn_act_pool"]),
     "xnor, RSign": ("xnor", ["defaults.activation.shift=true", "defaults.padding=minus_one"]),
+    "xnor_pp, positions": ("xnor_pp", ["defaults.activation.scale.kind=positions"]),
+    "xnor_pp, filters": ("xnor_pp", ["defaults.activation.scale.kind=none"]),
     "xnor, EDE": ("xnor", ["defaults.estimator=ede", "defaults.weight.estimator=reste"]),
 }
 CASES = {name: (name, []) for name in METHODS} | VARIATIONS

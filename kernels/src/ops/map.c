@@ -1,5 +1,5 @@
 /* map.c: operations that move or read values without arithmetic of their own: elementwise,
- * subsample_pad, flatten. */
+ * subsample_pad, flatten, constant. */
 #include "../session.h"
 
 #include <string.h>
@@ -10,9 +10,12 @@ static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
     bc_dtype dtype = model->values[node->input].dtype;
     if (dtype == BC_U8 || (dtype == BC_F32 && node->op != BC_OP_elementwise))
         bc_node_direct(node, true);
-    if (node->op != BC_OP_flatten)
+    if (node->op == BC_OP_constant)
+        node->weights = node->weight->data;
+    else if (node->op != BC_OP_flatten)
         return bc_window_prepare(model, node, error);
-    node->taps = 1; /* a task of flatten is a sample, and it finds its pixels itself */
+    node->taps =
+        1; /* a task of flatten is a sample, and it finds its pixels itself; constant has none */
     bc_node_chunk(node);
     return BC_OK;
 }
@@ -72,6 +75,15 @@ static void flatten_task(const bc_task *task) {
         bc_epilogue(task);
 }
 
+/* The same image for every sample. */
+static void constant_task(const bc_task *task) {
+    const bc_node *node = task->node;
+    const float *factors = node->weights;
+    for (size_t p = 0; p < task->m; p++)
+        task->rows[p * task->ld] = factors[(task->p0 + p) % ((size_t)node->h * node->w)];
+    bc_epilogue(task);
+}
+
 static void run_elementwise(const bc_run *run, const bc_node *node) {
     bc_run_tasks(run, node, 1, elementwise_task);
 }
@@ -84,6 +96,11 @@ static void run_flatten(const bc_run *run, const bc_node *node) {
     bc_run_tasks(run, node, 1, flatten_task);
 }
 
+static void run_constant(const bc_run *run, const bc_node *node) {
+    bc_run_tasks(run, node, 1, constant_task);
+}
+
 const bc_op bc_op_elementwise = {prepare, run_elementwise};
 const bc_op bc_op_subsample_pad = {prepare, run_subsample};
 const bc_op bc_op_flatten = {prepare, run_flatten};
+const bc_op bc_op_constant = {prepare, run_constant};
