@@ -1,6 +1,7 @@
 /* avx512_bgemm.c: binary products with the native 64-bit popcount. Needs AVX512F and VPOPCNTDQ.
  *
- * A vector holds one word of the 8 filters of a panel; a pixel's word is broadcast against it: xor,
+ * A vector holds one word of the 8 filters of a panel; a pixel's word is broadcast against it, by
+ * the xor itself (an operand in memory, {1to8}), so that no port of the adders broadcasts: xor,
  * popcount, add for 512 multiply-accumulates. Tile: 7 pixels x 2 panels = 14 accumulators of 8 u64,
  * so rows of 56, 28, 14 and 7 pixels leave nothing over, and each load of weights serves 7 pixels,
  * each broadcast 2 panels. Any smaller tile is an instance of the same code. Bottleneck: vector ALU
@@ -41,10 +42,12 @@ static BC_INLINE void tile(const int mr, const int nr, const bool bits, size_t t
             left[r][q] = bits ? start_at(to, r, q) : _mm512_setzero_si512();
     }
     for (size_t t = 0; t < taps; t++) {
-        const uint64_t *x[MR];
+        const uint64_t *x[MR], *const *row = a + t;
         BC_UNROLL
-        for (int r = 0; r < mr; r++)
-            x[r] = a[(size_t)r * taps + t];
+        for (int r = 0; r < mr; r++, row += taps) {
+            BC_KEEP_R(row); /* or seven offsets are held, and push the pointers out */
+            x[r] = *row;
+        }
         for (size_t i = 0; i < cw; i++, w += NR) {
             __m512i v[4];
             BC_UNROLL
@@ -52,12 +55,14 @@ static BC_INLINE void tile(const int mr, const int nr, const bool bits, size_t t
                 v[q] = _mm512_load_si512((const void *)(w + (size_t)q * step));
             BC_UNROLL
             for (int r = 0; r < mr; r++) {
-                const __m512i xr = _mm512_set1_epi64((long long)x[r][i]);
                 BC_UNROLL
                 for (int q = 0; q < nr; q++) {
+                    const __m512i xr = _mm512_set1_epi64((long long)x[r][i]);
                     left[r][q] = _mm512_sub_epi64(left[r][q],
-                                                  _mm512_popcnt_epi64(_mm512_xor_si512(xr, v[q])));
+                                                  _mm512_popcnt_epi64(_mm512_xor_epi64(xr, v[q])));
                     BC_KEEP_V(left[r][q]);
+                    if (mr > 2) /* few pixels are short of loads: they share it */
+                        BC_KEEP_R(x[r]);
                 }
             }
         }
