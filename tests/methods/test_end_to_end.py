@@ -18,7 +18,7 @@ from bincompress.binarize.shift_norm import ShiftBatchNorm, ap2
 from bincompress.checkpoint import load_checkpoint
 from bincompress.data import Split, open_data
 from bincompress.export import export_checkpoint
-from bincompress.finetune import finetune
+from bincompress.finetune import Progress, finetune
 from bincompress.finetune.optimizer import build_optimizers
 from bincompress.graph import Add, FloatModel, ShortcutA
 from bincompress.methods import METHODS
@@ -87,7 +87,7 @@ def some_digits(which: str, count: int) -> Split:
     return dataclasses.replace(split, images=split.images[:count], labels=split.labels[:count])
 
 
-def trained(model: FloatModel, chosen: Recipe, directory: Path) -> fx.GraphModule:
+def trained(model: FloatModel, chosen: Recipe, directory: Path, **options: Any) -> fx.GraphModule:
     plan = make_plan(model, chosen)
     result = finetune(
         binarize(model, plan, chosen),
@@ -99,6 +99,7 @@ def trained(model: FloatModel, chosen: Recipe, directory: Path) -> fx.GraphModul
         normalize=model.normalize or Normalize((0.5,), (0.5,)),
         directory=directory,
         meta={"input_shape": model.input_shape, "sha256": model.sha256, "source": model.source},
+        **options,
     )
     return result.graph
 
@@ -137,6 +138,25 @@ def test_no_relu_feeds_a_sign_and_no_latent_decays(name: str, network: str) -> N
             for group in optimizer.param_groups:
                 if any(id(parameter) in latents for parameter in group["params"]):
                     assert group.get("weight_decay", 0.0) == 0.0
+
+
+@pytest.mark.parametrize("name", ["irnet", "recu"])
+def test_what_changes_over_training_goes_on_where_it_was(name: str, tmp_path: Path) -> None:
+    """Estimators and transforms depend on progress: a run that is stopped after an epoch ends in the same bits."""
+    pytest.importorskip("sklearn")
+    chosen = load_recipe(name, ["train.batch_size=32"]).with_epochs(3)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.epoch == 2 and progress.step == progress.steps:
+            raise KeyboardInterrupt
+
+    straight = trained(small_model(), chosen, tmp_path / "a").state_dict()
+    with pytest.raises(KeyboardInterrupt):
+        trained(small_model(), chosen, tmp_path / "b", progress=interrupt)
+    resumed = trained(small_model(), chosen, tmp_path / "b", resume=True)
+    assert all(torch.equal(value, straight[key]) for key, value in resumed.state_dict().items())
+    layers = [module for module in resumed.modules() if isinstance(module, BinaryWeightLayer)]
+    assert {layer.progress for layer in layers} == {1.0}
 
 
 @pytest.mark.parametrize("name", ["xnor", "reactnet", "bnn"])
