@@ -14,6 +14,16 @@ static BC_INLINE f32x16 f32x16_load(const float *from) {
     return (f32x16){_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)};
 }
 
+/* The first n < 16, zeros behind them; what is left out is not touched. */
+#define BC_F32X16_LOAD_SOME
+static BC_INLINE f32x16 f32x16_load_some(const float *from, size_t n) {
+    static const int32_t lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    const size_t low = n < 8 ? n : 8, high = n - low;
+    const __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)(lanes + 8 - low)),
+                  b = _mm256_loadu_si256((const __m256i *)(const void *)(lanes + 8 - high));
+    return (f32x16){_mm256_maskload_ps(from, a), _mm256_maskload_ps(from + low, b)};
+}
+
 static BC_INLINE void f32x16_store(float *to, f32x16 y) {
     _mm256_storeu_ps(to, y.a);
     _mm256_storeu_ps(to + 8, y.b);

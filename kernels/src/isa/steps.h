@@ -8,15 +8,18 @@
 
 enum { STEP_MR = 4, STEP_NR = 16 };
 
-/* The last channels of a row, n < 16 of them, take a way through memory of their own. */
-static BC_INLINE f32x16 load_some(const float *from, size_t n) {
+/* The last channels of a row, n < 16 of them, take a way through memory of their own, unless the
+ * instruction set can leave lanes out. */
+#ifndef BC_F32X16_LOAD_SOME
+static BC_INLINE f32x16 f32x16_load_some(const float *from, size_t n) {
     float all[STEP_NR] = {0};
     memcpy(all, from, n * sizeof *all);
     return f32x16_load(all);
 }
+#endif
 
 static BC_INLINE f32x16 load_tile(const float *from, size_t n) {
-    return n == STEP_NR ? f32x16_load(from) : load_some(from, n);
+    return n == STEP_NR ? f32x16_load(from) : f32x16_load_some(from, n);
 }
 
 static BC_INLINE void store_tile(float *to, f32x16 y, size_t n) {
