@@ -19,7 +19,7 @@ from bincompress.bench.baselines import runner
 from bincompress.bench.layers import LAYERS, Layer, layer_input, layer_program
 from bincompress.bench.machine import cpu_name, pinned
 from bincompress.bench.network import kind_of, packed_runner
-from bincompress.bench.single_ops import float_layer, int8_layer
+from bincompress.bench.single_ops import few_bits_layer, float_layer, int8_layer
 from bincompress.bench.timing import ROUNDS, Run, clock_for, interleave
 from bincompress.pack.writer import write_packed
 from bincompress.runtime.session import Session, load
@@ -129,4 +129,8 @@ def _onnxruntime(layer: Layer, threads: int) -> dict[str, Contender]:
     for signed in (True, False):
         model, feeds = int8_layer(layer, signed)
         found["onnxruntime_int8_" + ("s8s8" if signed else "u8s8")] = Contender(runner(model, threads, feeds))
+    if layer.op in ("weight_dense", "i8_dense"):
+        for bits in (2, 4):
+            model, feeds = few_bits_layer(layer, bits)
+            found[f"onnxruntime_{bits}bit"] = Contender(runner(model, threads, feeds))
     return found

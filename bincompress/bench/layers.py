@@ -79,8 +79,8 @@ _BINARY = [
     *(Layer("binary_dense", 0, 4096, 1, output, batch=n) for n in (1, 64) for output in ("bits", "float")),
 ]
 _WEIGHT_ONLY = [
-    *(Layer("weight_conv2d", size, channels) for size, channels in IMAGES),
-    *(Layer("weight_dense", 0, 4096, 1, batch=n) for n in (1, 64)),
+    *(Layer(op, size, channels) for op in ("weight_conv2d", "i8_conv2d") for size, channels in IMAGES),
+    *(Layer(op, 0, 4096, 1, batch=n) for op in ("weight_dense", "i8_dense") for n in (1, 64)),
 ]
 _FIRST_AND_LAST = [
     Layer("conv2d", 224, 3, kernel=7, filters=64, stride=2),

@@ -1,7 +1,8 @@
 """One layer as ONNX, fp32 and int8: what a single kernel is measured against.
 
 int8 is the bare quantised operator (QLinearConv, QLinearMatMul) from and to 8-bit tensors with the next layer's ReLU
-folded in, so that no conversion from or to float is held against it.
+folded in, so that no conversion from or to float is held against it. Dense layers with few bits per weight have a
+contender of their own, MatMulNBits from and to floats.
 """
 
 from __future__ import annotations
@@ -31,6 +32,23 @@ def float_layer(layer: Layer) -> tuple[onnx.ModelProto, dict[str, Array]]:
     ]
     x = rng.normal(size=_input_shape(layer)).astype(np.float32)
     return _model(nodes, constants, x, TensorProto.FLOAT), {"x": x}
+
+
+def few_bits_layer(layer: Layer, bits: int) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    """A dense layer by MatMulNBits: weights of `bits` bits, a scale per 128 of them, products of 8-bit integers."""
+    rng, block = np.random.default_rng(0), 128
+    inputs, filters = layer.channels, layer.out_channels
+    blocks = -(-inputs // block)
+    constants = {
+        "w": rng.integers(0, 256, (filters, blocks, block * bits // 8)).astype(np.uint8),
+        "s": np.full(filters * blocks, 0.01, np.float32),
+    }
+    attributes = {"K": inputs, "N": filters, "bits": bits, "block_size": block, "accuracy_level": 4}
+    node = helper.make_node("MatMulNBits", ["x", "w", "s"], ["out"], domain="com.microsoft", **attributes)
+    x = rng.normal(size=_input_shape(layer)).astype(np.float32)
+    model = _model([node], constants, x, TensorProto.FLOAT)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return model, {"x": x}
 
 
 def int8_layer(layer: Layer, signed: bool) -> tuple[onnx.ModelProto, dict[str, Array]]:

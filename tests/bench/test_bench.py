@@ -117,6 +117,7 @@ def test_every_key_of_a_kernel_bench() -> None:
         Layer("u8_conv2d", 8, 3, filters=16),
         Layer("binary_dense", 0, 256, 1, batch=4),
         Layer("dense", 0, 256, 1, filters=10),
+        Layer("i8_dense", 0, 256, 1),
     )
     result = bench_kernels(rounds=5, layers=layers)
     for row, layer in zip(result["kernels"], layers, strict=True):
@@ -124,9 +125,10 @@ def test_every_key_of_a_kernel_bench() -> None:
         for key in ("median_us", "gmacs", "of_peak", "vs_onnxruntime_fp32", "vs_onnxruntime_int8"):
             assert row[key] > 0
         assert row["gmacs"] == pytest.approx(row["macs"] / row["median_us"] / 1e3)
-    shapes = ["7x7x64", "7x7x64", "7x7x64", "14x14x3-6/2", "7x7x32", "8x8x3-16", "256x256", "256x10"]
+    shapes = ["7x7x64", "7x7x64", "7x7x64", "14x14x3-6/2", "7x7x32", "8x8x3-16", "256x256", "256x10", "256x256"]
     assert [row["shape"] for row in result["kernels"]] == shapes
-    assert [row["input"] for row in result["kernels"]] == ["bits", *["float"] * 4, "u8", "bits", "float"]
+    assert [row["input"] for row in result["kernels"]] == ["bits", *["float"] * 4, "u8", "bits", "float", "float"]
+    assert min(result["kernels"][8][f"vs_onnxruntime_{bits}bit"] for bits in (2, 4)) > 0
     assert result["kernels"][4]["kernel"] == "3x3 depthwise"
     assert result["kernels"][6]["macs"] == 4 * 256 * 256
 
