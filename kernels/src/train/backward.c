@@ -19,6 +19,9 @@
 
 enum { LANES = 8, CHUNK = 96 /* pixels per product */, BLOCK_PIXELS = 512 };
 
+typedef float four __attribute__((vector_size(16)));
+typedef int32_t mask __attribute__((vector_size(16)));
+
 typedef struct backward {
     const bc_trainer *trainer;
     const train_conv *c;
@@ -129,8 +132,13 @@ static void through_sign(const backward *b, size_t image) {
     const float *restrict x = b->x + image * count;
     float *restrict dx = b->dx + image * count;
     if (b->estimator == BC_STE)
-        for (size_t i = 0; i < count; i++)
-            dx[i] = fabsf(x[i]) <= 1 ? dx[i] : 0;
+        for (size_t i = 0; i < count; i += 4) { /* a multiple of 16; a branch would guess wrong */
+            four at, slope;
+            memcpy(&at, x + i, sizeof at);
+            memcpy(&slope, dx + i, sizeof slope);
+            slope = (four)((mask)slope & (at <= 1) & (at >= -1));
+            memcpy(dx + i, &slope, sizeof slope);
+        }
     else
         for (size_t i = 0; i < count; i++) {
             float slope = 2 - 2 * fabsf(x[i]);
@@ -139,8 +147,6 @@ static void through_sign(const backward *b, size_t image) {
 }
 
 /* ---- to the weights ---- */
-
-typedef float four __attribute__((vector_size(16)));
 
 /* [k][c] -> [c][k], c a multiple of 16, k of any size */
 static void transpose(const float *from, size_t k, size_t c, float *to) {

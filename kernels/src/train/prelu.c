@@ -21,8 +21,8 @@ static void forward_part(const void *context, size_t part, size_t thread) {
         const float *restrict x = r->x + p * r->c, *restrict slope = r->slope;
         float *restrict y = r->y + p * r->c;
         for (size_t i = 0; i < r->c; i++) {
-            float scaled = x[i] * slope[i];
-            y[i] = x[i] >= 0 ? x[i] : scaled;
+            float above = x[i] > 0 ? x[i] : 0, below = x[i] < 0 ? x[i] : 0;
+            y[i] = above + below * slope[i]; /* one of them is 0: no branch on a random sign */
         }
     }
 }
@@ -37,12 +37,10 @@ static void backward_part(const void *context, size_t part, size_t thread) {
                               *restrict slope = r->slope;
         float *restrict dx = r->dx + p * r->c;
         for (size_t i = 0; i < r->c; i++) {
-            float scaled = dy[i] * slope[i], product = dy[i] * x[i];
-            dx[i] =
-                x[i] > 0
-                    ? dy[i]
-                    : scaled; /* at 0, which sums of signs often are, the slope: as torch does */
-            sum[i] += x[i] >= 0 ? 0 : product;
+            /* at 0, which sums of signs often are, the slope: as torch does */
+            float above = x[i] > 0 ? 1.0f : 0.0f, below = 1 - above;
+            dx[i] = dy[i] * (above + below * slope[i]);
+            sum[i] += below * dy[i] * x[i];
         }
     }
 }
