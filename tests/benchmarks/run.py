@@ -124,7 +124,11 @@ def _network_table(networks: Result) -> Iterator[str]:
 
 
 def _kernel_table(kernels: Result) -> Iterator[str]:
-    peaks = ", ".join(f"{name[:-7]} {value:.0f}" for name, value in kernels["roofline"].items() if name != "peak_gmacs")
+    peaks = ", ".join(
+        f"{name.removesuffix('_gmacs')} {value:.0f}"
+        for name, value in kernels["roofline"].items()
+        if name != "peak_gmacs"
+    )
     yield f"## Layers\n\nRooflines of register-only loops, G MAC/s: {peaks}.\n"
     yield "| layer | shape | in, out | batch | time | G MAC/s | of peak | vs ORT fp32 | vs ORT int8 | vs OpenVINO |"
     yield "|---|---|---|---|---|---|---|---|---|---|"
