@@ -25,9 +25,10 @@ def float_layer(layer: Layer) -> tuple[onnx.ModelProto, dict[str, Array]]:
     rng = np.random.default_rng(0)
     weight = rng.normal(size=_onnx_shape(layer)).astype(np.float32)
     constants = {"w": weight, "b": np.zeros(layer.out_channels, np.float32)}
-    node = ("Conv", _window(layer)) if layer.size else ("Gemm", {"transB": 1})
+    op = "Conv" if layer.size else "Gemm"
+    attributes: dict[str, Any] = _window(layer) if layer.size else {"transB": 1}
     nodes = [
-        helper.make_node(node[0], ["x", "w", "b"], ["y"], **node[1]),
+        helper.make_node(op, ["x", "w", "b"], ["y"], **attributes),
         helper.make_node("Relu", ["y"], ["out"]),
     ]
     x = rng.normal(size=_input_shape(layer)).astype(np.float32)
