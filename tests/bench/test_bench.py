@@ -133,12 +133,6 @@ def test_every_key_of_a_kernel_bench() -> None:
     assert result["kernels"][6]["macs"] == 4 * 256 * 256
 
 
-def test_what_a_drop_in_layer_takes_includes_the_sign() -> None:
-    plain, drop_in = Layer("binary_conv2d", 28, 256, kernel=1), Layer("binary_conv2d", 28, 256, kernel=1, drop_in=True)
-    first, second = bench_kernels(rounds=5, layers=(plain, drop_in))["kernels"]
-    assert second["median_us"] > first["median_us"]
-
-
 def test_a_peer_is_one_more_contender() -> None:
     layer = Layer("binary_dense", 0, 128, 1)
     own: list[float] = []
