@@ -44,7 +44,7 @@ def few_bits_layer(layer: Layer, bits: int) -> tuple[onnx.ModelProto, dict[str, 
         "w": rng.integers(0, 256, (filters, blocks, block * bits // 8)).astype(np.uint8),
         "s": np.full(filters * blocks, 0.01, np.float32),
     }
-    attributes = {"K": inputs, "N": filters, "bits": bits, "block_size": block, "accuracy_level": 4}
+    attributes: dict[str, Any] = {"K": inputs, "N": filters, "bits": bits, "block_size": block, "accuracy_level": 4}
     node = helper.make_node("MatMulNBits", ["x", "w", "s"], ["out"], domain="com.microsoft", **attributes)
     x = rng.normal(size=_input_shape(layer)).astype(np.float32)
     model = _model([node], constants, x, TensorProto.FLOAT)
