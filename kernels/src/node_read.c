@@ -80,9 +80,8 @@ static bc_status read_weight(const bc_reader *r, size_t n, bc_node *node, const 
         return r->error->code;
     const uint8_t *at = layout->data;
     bc_text text = bc_gguf_next_text(&at);
-    node->weight_in_panels =
-        op->weight_bits == 1 && op->op != &bc_op_i8_product &&
-        bc_text_is(text, op->inputs == BC_IN_BITS ? "panel8" : "panel16");
+    node->weight_in_panels = op->weight_bits == 1 && op->op != &bc_op_i8_product &&
+                             bc_text_is(text, op->inputs == BC_IN_BITS ? "panel8" : "panel16");
     node->weight_in_octets =
         op->weight_bits == 1 && op->inputs == BC_IN_F32 && bc_text_is(text, "octet16");
     if (!node->weight_in_panels && !node->weight_in_octets && !bc_text_is(text, "rows"))

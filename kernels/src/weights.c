@@ -36,9 +36,8 @@ static void *alloc_panels(bc_model *model, bc_node *node, size_t panel, size_t p
 
 bc_status bc_weights_binary(bc_model *model, bc_node *node, bc_error *error) {
     size_t taps = node->k / node->tap_bits, words = bc_words(node->tap_bits);
-    uint64_t *out =
-        alloc_panels(model, node, BC_PANEL_BINARY, taps * words * BC_PANEL_BINARY * 8,
-                     node->weight_in_panels, error);
+    uint64_t *out = alloc_panels(model, node, BC_PANEL_BINARY, taps * words * BC_PANEL_BINARY * 8,
+                                 node->weight_in_panels, error);
     if (node->weight_in_panels) {
         node->weights = node->weight->data;
         return BC_OK;

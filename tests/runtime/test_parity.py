@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bincompress import native
 from bincompress.lower.emulate import emulate, emulate_values
 from bincompress.pack import layout, packed_bytes, read_packed, write_packed
 from bincompress.program import Program
-from bincompress import native
 from bincompress.runtime.session import load
 from tests.programs import CASES, Case, build, random_case
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bincompress import native
 from bincompress.errors import NativeError, PackError, UsageError
 from bincompress.pack import packed_bytes, read_packed, write_packed
-from bincompress import native
 from bincompress.runtime.session import load
 from tests.programs import CASES, build
 
