@@ -39,7 +39,7 @@ BC_API void bc_trainer_close(bc_trainer *trainer);
 BC_API uint64_t bc_train_bits(const bc_conv *conv);
 
 /* x: [n][h][w][c_in], negative is -1; w: [c_out][kh][kw][c_in] of signs; alpha: [c_out]; y:
- * [n][oh][ow][c_out]; bits: bc_train_bits(conv) bytes, written. */
+ * [n][oh][ow][c_out]; bits: bc_train_bits(conv) bytes at an address that 8 divides, written. */
 BC_API bc_status bc_train_forward(bc_trainer *trainer, const bc_conv *conv, const float *x,
                                   const float *w, const float *alpha, float *y, void *bits,
                                   bc_error *error);

@@ -135,8 +135,8 @@ static void shape(const bc_conv *c) {
             }
             bc_trainer_close(trainer);
         }
-    void *all[] = {x,   w,    alpha, dy,   y,    dx,        dw,       dx0,
-                   dw0, bits, p.y,   p.dx, p.dw, p.dx_size, p.dw_size};
+    void *all[] = {x,   signs, w,    alpha, dy,   y,    dx,        dw,
+                   dx0, dw0,   bits, p.y,   p.dx, p.dw, p.dx_size, p.dw_size};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
 }
@@ -208,6 +208,21 @@ static void refused(void) {
                   BC_ERR_ARGUMENT,
               "shape %zu", i);
     }
+    const bc_conv good = {
+        .n = 1, .h = 1, .w = 1, .c_in = 16, .c_out = 16, .kh = 1, .kw = 1, .sh = 1, .sw = 1};
+    float x[256] = {0}, y[256];
+    uint64_t *bits = malloc(bc_train_bits(&good) + 8);
+    CHECK(bc_train_forward(trainer, &good, x, x, x, y, (char *)bits + 4, &error) == BC_ERR_ARGUMENT,
+          "bits anywhere");
+    CHECK(bc_train_forward(trainer, &good, x, x, x, y, bits, &error) == BC_OK, "bits");
+    CHECK(bc_train_backward(trainer, &good, bits, x, x, x, x, (bc_estimator)3, NULL, y, &error) ==
+              BC_ERR_ARGUMENT,
+          "an unknown estimator");
+    const float odd[4] = {NAN, INFINITY, -INFINITY, -2}, slope[4] = {0.5f, 0.5f, 0.5f, 0.5f};
+    CHECK(bc_train_prelu_forward(trainer, 1, 4, odd, slope, y, &error) == BC_OK && isnan(y[0]) &&
+              y[1] == INFINITY && y[2] == -INFINITY && y[3] == -1,
+          "prelu hides what is not a number");
+    free(bits);
     bc_trainer_close(trainer);
     bc_trainer_close(NULL);
     CHECK(bc_trainer_open(1, "none", &trainer, &error) == BC_ERR_ISA && !trainer,
@@ -225,7 +240,8 @@ int main(void) {
         {2, 5, 5, 16, 16, 4, 4, 1, 1, 3, 3}, {1, 1, 70, 32, 16, 1, 1, 1, 1, 0, 0},
         {2, 6, 9, 32, 48, 3, 5, 2, 1, 1, 2}, {1, 30, 30, 16, 32, 3, 3, 1, 1, 1, 1},
         {1, 3, 3, 16, 16, 3, 3, 1, 1, 0, 0}, {1, 1, 1, 16, 16, 1, 1, 1, 1, 0, 0},
-        {1, 5, 6, 16, 16, 3, 3, 4, 4, 1, 1},
+        {1, 5, 6, 16, 16, 3, 3, 4, 4, 1, 1}, {1, 5, 6, 16, 16, 3, 3, 30000, 32768, 1, 1},
+        {1, 1, 2, 16, 16, 5, 5, 4, 3, 4, 3},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         shape(&shapes[i]);

@@ -43,6 +43,12 @@ static size_t class_taps(size_t k, size_t s, size_t r) {
     return r < k ? (k - r + s - 1) / s : 0;
 }
 
+/* Classes to look at on an axis: with a stride beyond the kernel and the image the others have
+ * neither taps nor pixels. */
+static size_t class_count(size_t s, size_t k, size_t size, size_t pad) {
+    return bc_min(s, bc_max(k, size + pad));
+}
+
 /* u16 of a class's weights; panels begin at 64 bytes. */
 static size_t class_size(const train_conv *c, size_t rows, size_t cols) {
     return bc_round_up(c->c_in / 16 * rows * cols * c->c_out, 32);
@@ -50,8 +56,10 @@ static size_t class_size(const train_conv *c, size_t rows, size_t cols) {
 
 /* [class][c_in / 16][J I c_out] u16; row and column taps descend, so that they ascend in dy. */
 static void pack_weights(const train_conv *c, const float *w, uint16_t *panels) {
-    for (size_t ry = 0; ry < c->sh; ry++)
-        for (size_t rx = 0; rx < c->sw; rx++) {
+    const size_t high = class_count(c->sh, c->kh, c->h, c->ph),
+                 wide = class_count(c->sw, c->kw, c->w, c->pw);
+    for (size_t ry = 0; ry < high; ry++)
+        for (size_t rx = 0; rx < wide; rx++) {
             size_t rows = class_taps(c->kh, c->sh, ry), cols = class_taps(c->kw, c->sw, rx);
             uint16_t *to = panels;
             for (size_t panel = 0; panel < c->c_in / 16; panel++)
@@ -107,9 +115,11 @@ static void input_row(const backward *b, const float *dy, const uint16_t *panels
 static void input_image(const backward *b, size_t image, float *dy) {
     const train_conv *c = b->c;
     const uint16_t *panels = b->panels;
+    const size_t high = class_count(c->sh, c->kh, c->h, c->ph),
+                 wide = class_count(c->sw, c->kw, c->w, c->pw);
     scaled_image(b, image, dy);
-    for (size_t ry = 0; ry < c->sh; ry++)
-        for (size_t rx = 0; rx < c->sw; rx++) {
+    for (size_t ry = 0; ry < high; ry++)
+        for (size_t rx = 0; rx < wide; rx++) {
             size_t rows = class_taps(c->kh, c->sh, ry), cols = class_taps(c->kw, c->sw, rx);
             size_t y0 = (ry + c->sh - c->ph % c->sh) % c->sh,
                    x0 = (rx + c->sw - c->pw % c->sw) % c->sw;
@@ -273,6 +283,8 @@ bc_status bc_train_backward(bc_trainer *trainer, const bc_conv *conv, const void
         (!x && estimator != BC_IDENTITY) || !bc_train_conv(conv, &c))
         return bc_fail(error, BC_ERR_ARGUMENT, -1,
                        "a null pointer, or a convolution that is not supported");
+    if (estimator != BC_IDENTITY && estimator != BC_STE && estimator != BC_APPROXSIGN)
+        return bc_fail(error, BC_ERR_ARGUMENT, -1, "estimator %d is unknown", (int)estimator);
     backward b = {.trainer = trainer,
                   .c = &c,
                   .bits = bits,
@@ -287,7 +299,9 @@ bc_status bc_train_backward(bc_trainer *trainer, const bc_conv *conv, const void
     b.dy_w = b.left + bc_max(c.ow, (c.w - 1 + c.pw) / c.sw + 1);
     b.block = bc_max(1, BLOCK_PIXELS / c.ow);
     size_t pixels = b.block * c.ow;
-    size_t panel_bytes = bc_round_up(c.k * c.c_out / 16 * 2, 64) + 64 * c.sh * c.sw,
+    /* of the sh * sw classes only those with taps have weights, each rounded up */
+    size_t panel_bytes = bc_round_up(c.k * c.c_out / 16 * 2, 64) +
+                         64 * bc_min(c.sh, c.kh) * bc_min(c.sw, c.kw),
            lane_bytes = bc_round_up(LANES * c.c_out * c.k * 4, 64),
            border_bytes = bc_round_up(LANES * c.taps * c.c_out * 4, 64);
     size_t weight_bytes =

@@ -151,6 +151,8 @@ bc_status bc_train_forward(bc_trainer *trainer, const bc_conv *conv, const float
     if (!trainer || !conv || !x || !w || !alpha || !y || !bits || !bc_train_conv(conv, &c))
         return bc_fail(error, BC_ERR_ARGUMENT, -1,
                        "a null pointer, or a convolution that is not supported");
+    if ((uintptr_t)bits % sizeof(uint64_t))
+        return bc_fail(error, BC_ERR_ARGUMENT, -1, "bits must begin at a multiple of 8 bytes");
     size_t inner = inner_words(&c);
     size_t max_classes = (2 * c.kh + 1) * (2 * c.kw + 1);
     size_t panel_bytes = bc_round_up(c.c_out * c.kh * inner * 8, 64),

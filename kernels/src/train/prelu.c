@@ -21,8 +21,9 @@ static void forward_part(const void *context, size_t part, size_t thread) {
         const float *restrict x = r->x + p * r->c, *restrict slope = r->slope;
         float *restrict y = r->y + p * r->c;
         for (size_t i = 0; i < r->c; i++) {
-            float above = x[i] > 0 ? x[i] : 0, below = x[i] < 0 ? x[i] : 0;
-            y[i] = above + below * slope[i]; /* one of them is 0: no branch on a random sign */
+            /* one of them is 0: no branch on a random sign; a NaN is below, and stays one */
+            float above = x[i] > 0 ? x[i] : 0, below = x[i] > 0 ? 0 : x[i];
+            y[i] = above + below * slope[i];
         }
     }
 }
