@@ -8,9 +8,10 @@
  *     bc_session_run(session, &(bc_input){pixels, BC_U8, BC_NHWC}, 1, logits, &error);
  *
  * A bc_model never changes after it is opened: any number of threads and sessions may share it. A
- * bc_session belongs to one thread at a time. Running allocates nothing. The library prints
- * nothing, never aborts, and keeps no state outside these two objects. Files are validated
- * completely when they are opened, so a hostile file is refused, not trusted.
+ * bc_session belongs to one thread at a time. Running allocates nothing, and takes at most 256 KiB
+ * of the calling thread's stack. The library prints nothing, never aborts, and keeps no state
+ * outside these two objects. Files are validated completely when they are opened, so a hostile file
+ * is refused, not trusted.
  */
 #ifndef BINCOMPRESS_H
 #define BINCOMPRESS_H

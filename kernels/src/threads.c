@@ -8,7 +8,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { SPINS = 2000 };
+enum {
+    SPINS = 2000,
+    LEAST_STACK = 1 << 20 /* some systems' threads have little; products hold blocks on the stack */
+};
 
 struct bc_threads {
     size_t count; /* of workers: the caller is one more */
@@ -70,6 +73,22 @@ static void begin_turn(bc_threads *t) {
     pthread_mutex_unlock(&t->mutex);
 }
 
+/* As pthread_create, with the system's usual stack, unless that is too small. */
+static int start(bc_threads *t, pthread_t *id) {
+    pthread_attr_t attributes;
+    size_t stack = 0;
+    int status = pthread_attr_init(&attributes);
+    if (status)
+        return status;
+    status = pthread_attr_getstacksize(&attributes, &stack);
+    if (!status && stack < LEAST_STACK)
+        status = pthread_attr_setstacksize(&attributes, LEAST_STACK);
+    if (!status)
+        status = pthread_create(id, &attributes, worker, t);
+    pthread_attr_destroy(&attributes);
+    return status;
+}
+
 bc_threads *bc_threads_open(size_t count) {
     bc_threads *t = calloc(1, sizeof *t);
     if (!t)
@@ -87,7 +106,7 @@ bc_threads *bc_threads_open(size_t count) {
         return NULL;
     }
     for (; t->count + 1 < count; t->count++)
-        if (pthread_create(&t->ids[t->count], NULL, worker, t)) {
+        if (start(t, &t->ids[t->count])) {
             bc_threads_close(t);
             return NULL;
         }
