@@ -154,7 +154,7 @@ typedef struct bc_kernels {
     void (*tgemm)(size_t m, size_t panels, size_t taps, size_t octets, const void *const *a,
                   const uint8_t *w, float *acc, size_t ld);
 
-    /* from +0, over all x: y = |x| > y ? |x| : y */
+    /* from +0, over all x: y = |x| > y ? |x| : y. n may be 0. */
     float (*abs_max)(size_t n, const float *x);
 
     /* Tables of the integers q: t = x * by; t = t > -127 ? t : -127; t = t < 127 ? t : 127; q = t

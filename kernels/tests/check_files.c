@@ -16,6 +16,7 @@ typedef enum change {
     COUNT,  /* the length of the array becomes `number` */
     TYPE,   /* the type of the key (of its elements) becomes `number` */
     TEXT,   /* `text` is written over the text, `index` bytes after its beginning */
+    RETEXT, /* the whole text becomes `text`, of any length */
     T_DROP, /* the tensor's description goes */
     T_TEXT, /* `text` becomes the end of the tensor's name */
     T_DIMS, /* number of dimensions becomes `number` */
@@ -140,6 +141,36 @@ static const broken cases[] = {
      N(13) "op"}, /* a dense product of less than the image */
     {TEXT, N(16) "weight_layout", 0, 0, "rows", BC_OK, NULL},
 
+    /* layouts that are not the operation's, or that the sizes do not fit */
+    {TEXT, N(0) "weight_layout", 0, 0, "octet16", BC_ERR_OP, N(0) "weight_layout"},
+    {RETEXT, N(4) "weight_layout", 0, 0, "octet16", BC_ERR_OP, N(4) "weight_layout"},
+    {TEXT, N(18) "weight_layout", 0, 0, "panel16", BC_ERR_OP, N(18) "weight_layout"},
+    {TEXT, N(19) "weight_layout", 0, 0, "panel16", BC_OK, NULL},
+    {RETEXT, N(4) "weight_layout", 0, 0, "panel8", BC_ERR_SHAPE, N(4) "op"},    /* 20 filters */
+    {RETEXT, N(9) "weight_layout", 0, 0, "octet16", BC_ERR_SHAPE, N(9) "op"},   /* 24 filters */
+    {RETEXT, N(9) "weight_layout", 0, 0, "panel16", BC_ERR_SHAPE, N(9) "op"},   /* 24 filters */
+    {RETEXT, N(17) "weight_layout", 0, 0, "octet16", BC_ERR_SHAPE, N(17) "op"}, /* 24 channels */
+    {RETEXT, N(18) "weight_layout", 0, 0, "rows", BC_OK, NULL},
+    {RETEXT, N(17) "op", 0, 0, "weight_conv2d", BC_OK, NULL},
+    {RETEXT, N(19) "op", 0, 0, "i8_conv2d", BC_OK, NULL},
+    {RETEXT, N(17) "op", 0, 0, "binary_conv2d", BC_ERR_TYPE, N(17) "op"},
+    {NUMBER, N(18) "pad_value", 0, 1, "", BC_ERR_VALUE, N(18) "op"},
+    {NUMBER, N(18) "groups", 0, 2, "", BC_ERR_SHAPE, N(18) "op"},
+    {NUMBER, N(22) "padding", 0, 1, "", BC_ERR_SHAPE, N(22) "op"},
+
+    {NUMBER, N(20) "size", 0, 0, "", BC_ERR_SHAPE, N(20) "op"},
+    {NUMBER, N(20) "size", 0, 3, "", BC_ERR_SHAPE, N(20) "op"},
+    {NUMBER, N(20) "size", 1, 1u << 26, "", BC_ERR_SHAPE, N(20) "op"},
+    {NUMBER, N(20) "size", 1, UINT32_MAX, "", BC_ERR_LIMIT, N(20) "size"},
+    {DROP, N(20) "size", 0, 0, "", BC_ERR_KEY, N(20) "op"},
+    {NUMBER, N(20) "inputs", 0, 1, "", BC_ERR_TYPE, N(20) "op"},
+    {NUMBER, N(20) "inputs", 0, 2, "", BC_OK, NULL}, /* which value it is does not matter */
+    {TEXT, N(20) "steps", 8, 0, "stare", BC_ERR_OP, N(20) "steps"},
+    {T_TEXT, "node.20.factors", 0, 0, "fractor", BC_ERR_KEY, N(20) "op"},
+    {T_TYPE, "node.20.factors", 0, 26, "", BC_ERR_TYPE, "node.20.factors"},
+    {DATA, "node.20.factors", 60, 0x7f800000, "", BC_ERR_VALUE, "data"},
+    {DATA, "node.20.factors", 60, 0x3f800000, "", BC_OK, NULL},
+
     {T_DROP, "node.2.weight", 0, 0, "", BC_ERR_LAYOUT, NULL}, /* its bytes are a gap */
     {T_TEXT, "node.2.weight", 0, 0, "weigth", BC_ERR_KEY, N(2) "op"},
     {T_TEXT, "node.6.or_mask", 0, 0, "or_musk", BC_ERR_KEY, "node.6.or_musk"},
@@ -207,8 +238,9 @@ static uint8_t *place_of(parts *p, const broken *b) {
 
 static void apply(parts *p, const broken *b) {
     const uint32_t number = (uint32_t)b->number;
-    piece *key =
-        b->change >= DROP && b->change <= TEXT ? find_piece(p->keys, p->key_count, b->name) : NULL;
+    piece *key = b->change >= DROP && b->change <= RETEXT
+                     ? find_piece(p->keys, p->key_count, b->name)
+                     : NULL;
     piece *tensor = b->change >= T_DROP && b->change <= T_AT
                         ? find_piece(p->tensors, p->tensor_count, b->name)
                         : NULL;
@@ -239,6 +271,15 @@ static void apply(parts *p, const broken *b) {
         /* a text alone has its length first; in an array `index` counts from the first length on */
         size_t skip = key->data[8 + strlen(key->name)] == 9 ? 0 : 8;
         memcpy(key->data + value_at(key) + skip + b->index, b->text, strlen(b->text));
+        break;
+    }
+    case RETEXT: {
+        const size_t at = value_at(key);
+        const uint64_t length = strlen(b->text);
+        key->size = at + 8 + (size_t)length;
+        key->data = realloc(key->data, key->size);
+        memcpy(key->data + at, &length, 8);
+        memcpy(key->data + at + 8, b->text, (size_t)length);
         break;
     }
     case T_DROP:

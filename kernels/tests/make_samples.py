@@ -104,7 +104,10 @@ def every_op() -> Program:
     (rounded,) = net.add("i8_conv2d", short, "affine", "store", filters=32, **SAME, **CONV)
     (again,) = net.add("i8_conv2d", rounded, "affine", "relu", "store", filters=16, **SAME, **CONV)
     (octets,) = net.add("weight_conv2d", again, "affine", "store", filters=16, **SAME, **CONV)
-    (end,) = net.add("i8_dense", octets, "affine", ("add", last), "store", filters=10, kernel=(4, 4), **dense)
+    factors = net.rng.normal(size=(4, 4)).astype(np.float32)
+    (fixed,) = net.add("constant", 0, "store", size=(4, 4), factors=factors)
+    (times,) = net.add("elementwise", octets, ("mul_map", fixed), "store")
+    (end,) = net.add("i8_dense", times, "affine", ("add", last), "store", filters=10, kernel=(4, 4), **dense)
     return net.program(end)
 
 
