@@ -21,6 +21,7 @@ from bincompress.recipe import Recipe, load_recipe
 from bincompress.report import SILENT, Reporter
 
 RECIPE = "float"
+_SUFFIX = ".safetensors"
 
 
 def train_float(
@@ -36,17 +37,22 @@ def train_float(
 ) -> dict[str, Any]:
     """Train a network as it is, from the weights that it has, and write its state dict to `output`.
 
-    Of the recipe (`float` by default) the sections train and data count. A checkpoint beside `output` holds what has
-    been trained until it is done; `resume` goes on from it.
+    Of the recipe (`float` by default) the sections train and data count. A checkpoint beside `output`, with suffix
+    `.float.ckpt` so that a conversion's is another, holds what has been trained until it is done; `resume` goes on
+    from it.
     Returns: output, accuracy (0..1 on the test split), epochs, history, seconds.
     Raises: BincompressError, before training wherever that can be known.
     """
     began = time.monotonic()
     recipe = recipe or load_recipe(RECIPE)
-    directory = output.with_suffix(".ckpt")
+    directory = output.with_suffix(".float.ckpt")
+    if output.suffix != _SUFFIX:
+        raise UsageError(f"{output}: state dicts are written as {_SUFFIX}; name the output {output.stem}{_SUFFIX}")
     check_file(output, force)
     resume = resume and is_checkpoint(directory)
     if not resume:
+        if is_checkpoint(directory) and not force:
+            raise UsageError(f"{directory} exists: --resume goes on with it, --force trains anew")
         check_directory(directory, force)
         remove_checkpoint(directory)
     reporter.stage(f"loading {source.path}")
@@ -59,18 +65,22 @@ def train_float(
         raise DataError(f"{train.name}: no normalisation is known; set data.normalize in the recipe or on the factory")
     epochs = sum(stage.epochs for stage in recipe.train.stages)
     reporter.stage(f"training the float network on {train.name}: {epochs} epochs")
-    result = finetune(
-        model.graph,
-        plan=Plan((), recipe.method),
-        recipe=recipe,
-        train=train,
-        val=val_split,
-        normalize=normalize,
-        directory=directory,
-        resume=resume,
-        meta={"input_shape": model.input_shape, "sha256": model.sha256, "source": Path(model.source).name},
-        progress=reporter.training,
-    )
+    try:
+        result = finetune(
+            model.graph,
+            plan=Plan((), recipe.method),
+            recipe=recipe,
+            train=train,
+            val=val_split,
+            normalize=normalize,
+            directory=directory,
+            resume=resume,
+            meta={"input_shape": model.input_shape, "sha256": model.sha256, "source": Path(model.source).name},
+            progress=reporter.training,
+        )
+    except KeyboardInterrupt:
+        kept = f"{directory} holds whole epochs: go on with the same command and --resume"
+        raise KeyboardInterrupt(f"stopped; {kept if is_checkpoint(directory) else 'nothing has been saved'}") from None
     temporary = output.with_name(f".{output.name}.tmp")
     save_file({name: tensor.contiguous() for name, tensor in result.graph.state_dict().items()}, temporary)
     os.replace(temporary, output)

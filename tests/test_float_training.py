@@ -41,13 +41,18 @@ def test_what_is_written_is_what_was_trained(tmp_path: Path) -> None:
 def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     train_float(ZOO, TWO, data="digits", output=tmp_path / "whole.safetensors")
     parts = tmp_path / "parts.safetensors"
-    with pytest.raises(KeyboardInterrupt):
-        train_float(ZOO, TWO, data="digits", output=parts, reporter=Stop())
+    other = tmp_path / "parts.ckpt"  # what a conversion to parts.gguf leaves
+    other.mkdir()
+    (other / "mine").write_bytes(b"mine")
+    with pytest.raises(KeyboardInterrupt, match="the same command and --resume"):
+        train_float(ZOO, TWO, data="digits", output=parts, force=True, reporter=Stop())
     assert not parts.exists()
-    with pytest.raises(UsageError, match=r"parts\.ckpt exists"):
+    with pytest.raises(UsageError, match=r"parts\.float\.ckpt exists: --resume goes on"):
         train_float(ZOO, TWO, data="digits", output=parts)
     train_float(ZOO, TWO, data="digits", output=parts, resume=True)
     assert parts.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+    assert (other / "mine").read_bytes() == b"mine"
+    assert not (tmp_path / "parts.float.ckpt").exists()
 
 
 def test_its_recipe_does_not_convert(tmp_path: Path) -> None:
@@ -58,6 +63,8 @@ def test_its_recipe_does_not_convert(tmp_path: Path) -> None:
 def test_data_is_needed_and_outputs_are_kept(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="training needs data"):
         train_float(ZOO, TWO, output=tmp_path / "x.safetensors")
+    with pytest.raises(UsageError, match=r"x\.pt: state dicts are written as \.safetensors"):
+        train_float(ZOO, TWO, data="digits", output=tmp_path / "x.pt")
     (tmp_path / "x.safetensors").write_bytes(b"mine")
     with pytest.raises(UsageError, match="exists; --force"):
         train_float(ZOO, TWO, data="digits", output=tmp_path / "x.safetensors")
