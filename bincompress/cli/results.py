@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import pathlib
-from typing import Annotated
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bincompress.cli.options import ForceOption, JsonOption
 from bincompress.cli.output import note, print_json, stdout_for_data
+
+if TYPE_CHECKING:
+    from bincompress.results import Row
 
 _OnlyOption = Annotated[
     list[str] | None, typer.Option("--only", metavar="ID", help="This row, or all that begin so: ID*. May be repeated.")
@@ -43,16 +47,16 @@ def results(
     """
     from bincompress.cli import render
     from bincompress.results import find_rows, make_results, read_results
-    from bincompress.results.runner import write_results
+    from bincompress.results.runner import check_output, write_results
 
     rows = find_rows(only or ())
     if list_rows or render_only:
+        check_output(output)
         found = read_results(output)
         if render_only:
             write_results(found, output)
-        made = {row["id"] for row in found}
-        for row in rows if list_rows else ():
-            print(f"{row.id:24} {'made' if row.id in made else '-':5} {row.recipe:12} {row.group} {row.variant}")
+        if list_rows:
+            _list(rows, {row["id"] for row in found}, as_json)
         return
     root = data_dir or pathlib.Path(os.environ.get("BINCOMPRESS_DATA", "data"))
     with stdout_for_data(), render.reporter() as reporter:
@@ -70,3 +74,13 @@ def results(
         print_json({"made": summary.made, "already": summary.already, "unfinished": summary.unfinished})
         return
     note(f"{len(summary.made)} rows made, {len(summary.already)} were there, {len(summary.unfinished)} not finished")
+
+
+def _list(rows: Sequence[Row], made: Collection[str], as_json: bool) -> None:
+    """The rows and whether they are made."""
+    if as_json:
+        keys = ("id", "group", "parent", "recipe", "variant")
+        print_json({"rows": [{key: getattr(row, key) for key in keys} | {"made": row.id in made} for row in rows]})
+        return
+    for row in rows:
+        print(f"{row.id:24} {'made' if row.id in made else '-':5} {row.recipe:12} {row.group} {row.variant}".rstrip())

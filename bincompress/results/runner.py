@@ -72,11 +72,16 @@ def make_results(
 
     `work` keeps float networks, checkpoints and packed files by the rows' names: what has been trained is never trained
     again, `force` measures it anew. `data` is the directory with data sets and models. `speed` may be left out.
-    Raises: UsageError for a directory or file that is missing; whatever a conversion raises.
+    Raises: UsageError for a directory or file that is missing; KeyboardInterrupt saying how to go on; whatever a
+        conversion raises.
     """
-    if not output.is_dir():
-        raise UsageError(f"{output}: no such directory; run this where recipes/ is, or name it with --output")
-    work.mkdir(parents=True, exist_ok=True)
+    check_output(output)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{work}: cannot be made: {error.strerror}; name a directory with --work") from None
+    if not os.access(work, os.W_OK):
+        raise UsageError(f"{work}: is read-only; name another directory with --work")
     deadline, summary = _Deadline(reporter, budget_seconds), Summary()
     for row in rows:
         known = {found["id"]: found for found in read_results(output)}
@@ -91,7 +96,7 @@ def make_results(
             known[row.id] = _make(row, work, data, speed, deadline)
         except KeyboardInterrupt:
             if not deadline.passed:
-                raise
+                raise KeyboardInterrupt(f"stopped; {work} keeps whole epochs: the same command goes on") from None
             summary.unfinished.append(row.id)
             continue
         write_results([known[each.id] for each in ROWS if each.id in known], output)
@@ -99,12 +104,31 @@ def make_results(
     return summary
 
 
+def check_output(output: Path) -> None:
+    """Refuse a directory for results.json and RESULTS.md that is not there.
+
+    Raises: UsageError.
+    """
+    if not output.is_dir():
+        raise UsageError(f"{output}: no such directory; run this where recipes/ is, or name it with --output")
+
+
 def read_results(output: Path) -> list[dict[str, Any]]:
-    """The rows of results.json, none if there is no such file."""
+    """The rows of results.json, none if there is no such file.
+
+    Raises: UsageError for a file that is something else.
+    """
     path = output / JSON
     if not path.is_file():
         return []
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    try:
+        rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        known = {row["id"] for row in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{path}: is no table of results ({reason}); restore it, or delete it to begin anew") from None
+    if len(known) != len(rows):
+        raise UsageError(f"{path}: has a row twice; leave one of them")
     return rows
 
 

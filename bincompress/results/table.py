@@ -82,7 +82,7 @@ _MAIN: tuple[Row, ...] = (
     Row("resnet20-xnor-pp", _RESNET, "resnet20", "xnor_pp"),
     Row("resnet20-bireal", _RESNET, "resnet20", "bireal"),
     Row("resnet20-irnet", _RESNET, "resnet20", "irnet", published="86.5", source="IR-Net, with shortcuts per layer"),
-    Row("resnet20-reste", _RESNET, "resnet20", "reste", published="86.75", source="ReSTE, 1000 epochs and more"),
+    Row("resnet20-reste", _RESNET, "resnet20", "reste", published="87.92", source="ReSTE, with shortcuts per layer"),
     Row("resnet20-recu", _RESNET, "resnet20", "recu", published="87.5", source="ReCU, 600 epochs"),
     Row("resnet20-reactnet", _RESNET, "resnet20", "reactnet"),
     Row("convnet-bc", _CONVNET, "convnet", "bc", 20, published="90.10", source=f"{_BC}, deterministic"),

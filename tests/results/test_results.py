@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bincompress.checkpoint import load_checkpoint
+from bincompress.cli.results import results
 from bincompress.errors import UsageError
 from bincompress.evaluate import evaluate
 from bincompress.finetune import Progress
@@ -133,6 +134,33 @@ def test_a_model_or_directory_that_is_missing_is_named(tmp_path: Path) -> None:
         make_results([row], work=tmp_path / "w", data=tmp_path, output=tmp_path)
     with pytest.raises(UsageError, match="no such directory"):
         make_results([row], work=tmp_path / "w", data=tmp_path, output=tmp_path / "recipes")
+
+
+def test_what_is_no_table_or_no_directory_is_named(rows: tuple[Row, ...], tmp_path: Path) -> None:
+    for text in ("{", "[]", '{"rows": [3]}', '{"rows": [{}]}'):
+        (tmp_path / "results.json").write_text(text)
+        with pytest.raises(UsageError, match=r"results\.json: is no table of results"):
+            make_results(rows, work=tmp_path / "w", data=tmp_path, output=tmp_path)
+    with pytest.raises(UsageError, match=r"results\.json: cannot be made: File exists; .*--work"):
+        make_results(rows, work=tmp_path / "results.json", data=tmp_path, output=tmp_path)
+
+
+def test_ctrl_c_says_how_to_go_on(rows: tuple[Row, ...], tmp_path: Path) -> None:
+    class Stop(Watching):
+        def training(self, progress: Progress) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+        make_results(rows, work=tmp_path / "w", data=tmp_path, output=tmp_path, reporter=Stop())
+
+
+def test_rows_are_listed_as_json_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results(only=["lenet-*"], output=tmp_path, list_rows=True, as_json=True)
+    listed = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["id"] for row in listed] == ["lenet-bwn", "lenet-xnor", "lenet-bnn"]
+    assert not any(row["made"] for row in listed)
+    with pytest.raises(UsageError, match="no such directory"):
+        results(output=tmp_path / "recipes", list_rows=True)
 
 
 def test_results_md_is_the_rendering_of_results_json() -> None:
