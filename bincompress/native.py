@@ -51,7 +51,6 @@ STATUS = {
     21: "BC_ERR_VALUE",
 }
 F32, U8, BITS = 0, 1, 2
-DTYPES = {F32: "f32", U8: "u8", BITS: "bits"}
 NCHW, NHWC = 0, 1
 PROFILE, KEEP_ALL = 1, 2
 PEAKS = {"binary": 0, "f32": 1, "weight": 2, "u8": 3, "i8": 4}
