@@ -16,11 +16,13 @@ enum {
     FEW = 3           /* pixels for which expansion does not pay */
 };
 
+/* On the stack: threads.c gives workers enough of it, bincompress.h tells callers how much. */
 typedef struct block {
     _Alignas(64) uint8_t weights[BLOCK_WORDS * STEPS * STRIDE]; /* [word][step][vector][filter] */
     _Alignas(64) uint16_t offsets[OFFSET_WORDS * STEPS];        /* [pair][word][step] */
     _Alignas(64) bc_pair_sums sums[BLOCK_PAIRS * NV];           /* [pair][vector] */
 } block;
+_Static_assert(sizeof(block) <= 128 << 10, "the stack has room for it and all that calls");
 
 /* Words [k, k + words) of K of some panels, from q on. */
 typedef struct part {

@@ -58,11 +58,13 @@ typedef struct call {
  * to 7. */
 typedef uint16_t pair_sums[2][64];
 
+/* On the stack: threads.c gives workers enough of it, bincompress.h tells callers how much. */
 typedef struct block {
     _Alignas(64) uint8_t weights[BLOCK_WORDS * STEPS * STRIDE]; /* [word][step][vector][filter] */
     _Alignas(64) uint16_t offsets[OFFSET_WORDS * STEPS];        /* [pair][word][step], of tables */
     _Alignas(64) pair_sums sums[BLOCK_PAIRS * NV];              /* [pair][vector] */
 } block;
+_Static_assert(sizeof(block) <= 128 << 10, "the stack has room for it and all that calls");
 
 static BC_INLINE __m512i load(const void *from) {
     return _mm512_loadu_si512(from);
