@@ -46,6 +46,13 @@ def train_float(
     began = time.monotonic()
     recipe = recipe or load_recipe(RECIPE)
     directory = output.with_suffix(".float.ckpt")
+    if is_checkpoint(source.path):
+        raise UsageError(f"{source.path}: is a checkpoint; `finetune` trains 1-bit networks further")
+    if source.factory is None and not str(source.path).startswith("zoo:"):
+        raise UsageError(
+            f"{source.path}: what is written are weights, to be loaded into a network that is known by name; "
+            "train zoo:NAME, or give --factory"
+        )
     if output.suffix != _SUFFIX:
         raise UsageError(f"{output}: state dicts are written as {_SUFFIX}; name the output {output.stem}{_SUFFIX}")
     check_file(output, force)

@@ -63,6 +63,8 @@ def test_its_recipe_does_not_convert(tmp_path: Path) -> None:
 def test_data_is_needed_and_outputs_are_kept(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="training needs data"):
         train_float(ZOO, TWO, output=tmp_path / "x.safetensors")
+    with pytest.raises(UsageError, match=r"net\.onnx: .* give --factory"):
+        train_float(Source("net.onnx"), TWO, data="digits", output=tmp_path / "x.safetensors")
     with pytest.raises(UsageError, match=r"x\.pt: state dicts are written as \.safetensors"):
         train_float(ZOO, TWO, data="digits", output=tmp_path / "x.pt")
     (tmp_path / "x.safetensors").write_bytes(b"mine")

@@ -14,7 +14,6 @@ from bincompress.cli.options import (
     ForceOption,
     InputShapeOption,
     JsonOption,
-    ModelArgument,
     RecipeOption,
     SetOption,
     TrustOption,
@@ -26,7 +25,9 @@ from bincompress.cli.output import note, print_json, stdout_for_data
 
 
 def train(
-    model: ModelArgument,
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="zoo:NAME, or a state dict to begin with and its --factory.")
+    ],
     output: Annotated[
         pathlib.Path, typer.Option("-o", "--output", metavar="OUT", help="State dict to write (.safetensors).")
     ],
@@ -44,7 +45,7 @@ def train(
 ) -> None:
     """Train a float network, to be converted later; of the recipe only the sections train and data count.
 
-    MODEL is most often zoo:NAME, a network with random weights; convert OUT with --factory bincompress.zoo:NAME.
+    zoo:NAME is a network with random weights; convert OUT with --factory bincompress.zoo:NAME.
     """
     from bincompress.cli import render
     from bincompress.float_training import train_float

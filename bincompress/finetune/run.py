@@ -140,7 +140,7 @@ class Run:
             return f"stopped in epoch {epoch + 1} of {self.epochs}; nothing has been saved"
         return (
             f"stopped in epoch {min(epoch + 1, self.epochs)} of {self.epochs}; {self.directory} holds epoch "
-            f"{epoch}: go on with finetune {self.directory} --resume"
+            f"{epoch}: go on with finetune {self.directory} --resume --data SPEC"
         )
 
 
