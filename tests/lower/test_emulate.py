@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bincompress.lower.emulate import emulate, emulate_values, normalize_pixels
 from bincompress.lower.numerics import abs_mean, fma32
-from bincompress.program import BINARY_OPS, U8_OPS, Normalize, Program
+from bincompress.program import BINARY_OPS, I8_OPS, U8_OPS, Normalize, Program
 from tests.programs import CASES, build
 
 finite = st.floats(-(2.0**60), 2.0**60, width=32)
@@ -55,6 +55,9 @@ def test_convolutions_agree_with_torch(name: str) -> None:
         source = np.where(main, -1.0, 1.0)
     elif node.op in U8_OPS:
         source = 2.0 * main - node.attrs["offset"]
+    elif node.op in I8_OPS:  # 127 steps up to each sample's largest magnitude
+        step = np.abs(main).max(axis=(1, 2, 3), keepdims=True).astype(np.float64) / 127
+        source = np.rint(main / step) * step
     else:
         source = main.astype(np.float64)
     padded = F.pad(torch.from_numpy(source), (left, right, top, bottom), value=float(node.attrs["pad_value"]))
