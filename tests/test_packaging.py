@@ -101,7 +101,7 @@ def test_the_wheel_carries_library_recipes_and_types(tmp_path: Path) -> None:
     libraries = [name for name in names if re.fullmatch(r"bincompress/libbincompress\.(so|dylib)", name)]
     assert len(libraries) == 1
     assert {"bincompress/py.typed", "bincompress/cli/convert.py"} <= names
-    recipes = {f"bincompress/recipes/{path.name}" for path in (REPOSITORY / "recipes").iterdir()}
+    recipes = {f"bincompress/{path.relative_to(REPOSITORY)}" for path in (REPOSITORY / "recipes").rglob("*.yaml")}
     assert recipes
     assert recipes <= names
     assert all(name.split("/")[0] in ("bincompress", f"bincompress-{PROJECT['version']}.dist-info") for name in names)

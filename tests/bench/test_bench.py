@@ -147,7 +147,7 @@ def test_a_peer_is_one_more_contender() -> None:
 def test_standard_layers_are_valid_programs() -> None:
     for layer in LAYERS:
         check_program(layer_program(layer))
-    assert {kind_of(op) for op in OPS} == {"binary", "weight", "u8", "f32", None}
+    assert {kind_of(op) for op in OPS} == {"binary", "weight", "i8", "u8", "f32", None}
     names = {(one.op, one.kernel_name, one.shape, one.input, one.output, one.batch) for one in LAYERS}
     assert len(names) == len(LAYERS)
 
