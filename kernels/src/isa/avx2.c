@@ -45,7 +45,13 @@ static uint64_t bits_peak(uint64_t rounds, V x, V v) {
             BC_KEEP_X(x);
         }
     }
-    return digest(y, sizeof y);
+    V out[BITS_VECTORS][2]; /* a copy, or y would live in memory all along */
+    BC_UNROLL
+    for (int i = 0; i < BITS_VECTORS; i++) {
+        out[i][0] = y[i][0];
+        out[i][1] = y[i][1];
+    }
+    return digest(out, sizeof out);
 }
 
 /* Twice vpermilps and vaddps. */

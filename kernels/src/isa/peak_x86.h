@@ -37,7 +37,11 @@ static uint64_t digest(const void *vectors, size_t bytes) {
                 BC_KEEP(y[i]);                                                                     \
             }                                                                                      \
         }                                                                                          \
-        return digest(y, sizeof y);                                                                \
+        type out[ACCUMULATORS]; /* a copy, or y would live in memory all along */                  \
+        BC_UNROLL                                                                                  \
+        for (int i = 0; i < ACCUMULATORS; i++)                                                     \
+            out[i] = y[i];                                                                         \
+        return digest(out, sizeof out);                                                            \
     }
 
 /* vpmaddwd, vpaddd: two values of k. */
