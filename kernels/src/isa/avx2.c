@@ -17,42 +17,9 @@ BC_TARGET_BEGIN("avx2,fma")
 #define BC_KEEP BC_KEEP_X
 enum { ACCUMULATORS = 12, BITS_VECTORS = 4, BITS_STEPS = 28 };
 #define BITS_MACS (BITS_STEPS * BITS_VECTORS * 3 * 256u)
+#define BC_AND _mm256_and_si256
 #include "peak_x86.h"
-
-/* A tile of avx2_bgemm_tile.c: 3 vpshufb, 2 vpaddb; vpaddb; vpsrlw, vpand, vpaddb for 12 bits of 2
- * pixels and 32 filters, four times side by side. */
-static uint64_t bits_peak(uint64_t rounds, V x, V v) {
-    const V nibble = _mm256_set1_epi8(15);
-    V y[BITS_VECTORS][2];
-    BC_UNROLL
-    for (int i = 0; i < BITS_VECTORS; i++)
-        y[i][0] = y[i][1] = v;
-    for (uint64_t r = 0; r < rounds * BITS_STEPS; r++) {
-        BC_UNROLL
-        for (int i = 0; i < BITS_VECTORS; i++) {
-            V sum = _mm256_shuffle_epi8(x, v);
-            BC_UNROLL
-            for (int j = 1; j < 3; j++) {
-                BC_KEEP_X(x); /* or one vpshufb would do for all */
-                sum = _mm256_add_epi8(sum, _mm256_shuffle_epi8(x, v));
-                BC_KEEP_X(sum);
-            }
-            y[i][0] = _mm256_add_epi8(y[i][0], sum);
-            BC_KEEP_X(y[i][0]);
-            sum = _mm256_and_si256(_mm256_srli_epi16(sum, 4), nibble);
-            y[i][1] = _mm256_add_epi8(y[i][1], sum);
-            BC_KEEP_X(y[i][1]);
-            BC_KEEP_X(x);
-        }
-    }
-    V out[BITS_VECTORS][2]; /* a copy, or y would live in memory all along */
-    BC_UNROLL
-    for (int i = 0; i < BITS_VECTORS; i++) {
-        out[i][0] = y[i][0];
-        out[i][1] = y[i][1];
-    }
-    return digest(out, sizeof out);
-}
+#include "peak_pairs.h"
 
 /* Twice vpermilps and vaddps. */
 static BC_INLINE VF signs_step(VF x, VF v, VF y) {
