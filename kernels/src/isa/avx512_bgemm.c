@@ -7,9 +7,14 @@
  * each broadcast 2 panels. Any smaller tile is an instance of the same code. Bottleneck: vector ALU
  * ports, 3 instructions per 512 multiply-accumulates. u64 lanes cannot overflow.
  *
- * Thresholds cost nothing in the loop: accumulators start at `limit` and count down, so the bit
- * `pop > limit` is their sign. */
+ * What is left per tile must be short, as all vector instructions take turns on the same ports: the
+ * counts of the first word are where the sums start, so nothing is set to 0 nor added to it, and
+ * the sums of two panels become one vector of int32 (`vpermt2d`), which one instruction compares
+ * with 16 limits in memory, or stores.
+ */
 #include "avx512.h"
+
+#include <string.h>
 
 BC_TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vpopcntdq")
 
@@ -26,62 +31,79 @@ typedef struct sink {
     size_t out_stride;
 } sink;
 
-static BC_INLINE __m512i start_at(const sink *to, int r, int q) {
-    const int32_t *limit = to->limit[r] + to->first + (size_t)q * NR;
-    return _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)(const void *)limit));
+/* One word of a tile: xor, popcount, add. The first word's counts are where the sums start. */
+static BC_INLINE void word(const int mr, const int nr, const bool first, const uint64_t *x[MR],
+                           size_t i, const uint64_t *w, size_t step, __m512i sum[MR][4]) {
+    __m512i v[4];
+    BC_UNROLL
+    for (int q = 0; q < nr; q++)
+        v[q] = _mm512_load_si512((const void *)(w + (size_t)q * step));
+    BC_UNROLL
+    for (int r = 0; r < mr; r++) {
+        BC_UNROLL
+        for (int q = 0; q < nr; q++) {
+            const __m512i xr = _mm512_set1_epi64((long long)x[r][i]),
+                          bits = _mm512_popcnt_epi64(_mm512_xor_epi64(xr, v[q]));
+            sum[r][q] = first ? bits : _mm512_add_epi64(sum[r][q], bits);
+            BC_KEEP_V(sum[r][q]);
+            if (mr > 2) /* few pixels are short of loads: they share it */
+                BC_KEEP_R(x[r]);
+        }
+    }
+}
+
+static BC_INLINE void point(const int mr, size_t taps, const uint64_t *const *row,
+                            const uint64_t *x[MR]) {
+    BC_UNROLL
+    for (int r = 0; r < mr; r++, row += taps) {
+        BC_KEEP_R(row); /* or seven offsets are held, and push the pointers out */
+        x[r] = *row;
+    }
 }
 
 static BC_INLINE void tile(const int mr, const int nr, const bool bits, size_t taps, size_t cw,
                            const uint64_t *const *a, const uint64_t *w, const sink *to) {
     const size_t step = taps * cw * NR;
-    __m512i left[MR][4];
-    BC_UNROLL
-    for (int r = 0; r < mr; r++) {
-        BC_UNROLL
-        for (int q = 0; q < nr; q++)
-            left[r][q] = bits ? start_at(to, r, q) : _mm512_setzero_si512();
-    }
-    for (size_t t = 0; t < taps; t++) {
-        const uint64_t *x[MR], *const *row = a + t;
-        BC_UNROLL
-        for (int r = 0; r < mr; r++, row += taps) {
-            BC_KEEP_R(row); /* or seven offsets are held, and push the pointers out */
-            x[r] = *row;
+    __m512i sum[MR][4];
+    const uint64_t *x[MR];
+    point(mr, taps, a, x);
+    word(mr, nr, true, x, 0, w, step, sum);
+    for (size_t t = 0, i = 1;; i = 0) {
+        for (; i < cw; i++) {
+            w += NR;
+            word(mr, nr, false, x, i, w, step, sum);
         }
-        for (size_t i = 0; i < cw; i++, w += NR) {
-            __m512i v[4];
-            BC_UNROLL
-            for (int q = 0; q < nr; q++)
-                v[q] = _mm512_load_si512((const void *)(w + (size_t)q * step));
-            BC_UNROLL
-            for (int r = 0; r < mr; r++) {
-                BC_UNROLL
-                for (int q = 0; q < nr; q++) {
-                    const __m512i xr = _mm512_set1_epi64((long long)x[r][i]);
-                    left[r][q] = _mm512_sub_epi64(left[r][q],
-                                                  _mm512_popcnt_epi64(_mm512_xor_epi64(xr, v[q])));
-                    BC_KEEP_V(left[r][q]);
-                    if (mr > 2) /* few pixels are short of loads: they share it */
-                        BC_KEEP_R(x[r]);
-                }
-            }
-        }
+        if (++t == taps)
+            break;
+        point(mr, taps, a + t, x);
     }
+    const __m512i even =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     uint8_t *out = to->out;
     int32_t *pop = to->pop;
     const size_t out_stride = to->out_stride, ld = to->ld;
     BC_UNROLL
     for (int r = 0; r < mr; r++) {
+        const int32_t *limit = bits ? to->limit[r] + to->first : NULL;
         BC_UNROLL
-        for (int q = 0; q < nr; q++)
+        for (int q = 0; q + 2 <= nr; q += 2) {
+            const __m512i both = _mm512_permutex2var_epi32(sum[r][q], even, sum[r][q + 1]);
             if (bits) {
-                __mmask8 negative = _mm512_cmpgt_epi64_mask(_mm512_setzero_si512(), left[r][q]);
-                out[q] = (uint8_t)negative;
+                const __mmask16 above = _mm512_cmpgt_epi32_mask(
+                    both, _mm512_loadu_si512((const void *)(limit + q * NR)));
+                memcpy(out + q, &above, sizeof above);
             } else {
-                __m256i sum =
-                    _mm512_cvtepi64_epi32(_mm512_sub_epi64(_mm512_setzero_si512(), left[r][q]));
-                _mm256_storeu_si256((__m256i *)(void *)(pop + q * NR), sum);
+                _mm512_storeu_si512((void *)(pop + q * NR), both);
             }
+        }
+        if (nr == 1) {
+            const __m256i one = _mm512_cvtepi64_epi32(sum[r][0]);
+            if (bits)
+                *out = (uint8_t)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(
+                    one, _mm256_loadu_si256((const __m256i *)(const void *)limit))));
+            else
+                _mm256_storeu_si256((__m256i *)(void *)pop, one);
+        }
         if (bits)
             out += out_stride;
         else
