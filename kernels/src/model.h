@@ -96,13 +96,15 @@ typedef struct bc_node {
     uint32_t c, h, w; /* shape of all that it stores */
 
     /* Made by bc_op.prepare */
-    size_t taps;         /* pointers per output pixel */
-    size_t inner;        /* words or elements per pointer and group */
-    size_t ld;           /* elements per row of accumulators, multiple of 16 */
-    size_t chunk;        /* most pixels of a task */
-    size_t pixel_bytes;  /* of the main input as the kernel reads it */
-    size_t tap_bits;     /* of binary ops: bits per pointer and group */
-    bc_bit_rows rows;    /* of binary ops with prep_bytes: the copy */
+    size_t taps;        /* pointers per output pixel */
+    size_t inner;       /* words or elements per pointer and group */
+    size_t ld;          /* elements per row of accumulators, multiple of 16 */
+    size_t chunk;       /* most pixels of a task */
+    size_t pixel_bytes; /* of the main input as the kernel reads it */
+    size_t tap_bits;    /* of binary ops: bits per pointer and group */
+    bc_bit_rows rows;   /* of binary ops: a copy with prep_bytes, if it has columns */
+    size_t joined;      /* of binary ops: pixels per tap, a row of the kernel; 0: not rows */
+    size_t inside_left, inside_first, inside_end; /* ... padding before them; columns without any */
     bc_copy copy;        /* of the main input, if the node makes one by bc_copy_input */
     size_t prep_bytes;   /* memory per sample for a converted copy of the main input, 0: none */
     size_t table_octets; /* tables per sample, of eight channels each, made of the main input */
@@ -118,6 +120,7 @@ typedef struct bc_node {
     const uint64_t *or_mask;  /* words of one pixel */
     /* Binary ops: border classes. Class of a pixel = row_class[oh] * col_classes + col_class[ow] */
     const uint32_t *row_class, *col_class;
+    const uint32_t *col_run; /* how many columns from ow on have one class */
     size_t col_classes;
     const int32_t *base;  /* [class][filters]: acc = base - 2 * pop */
     const int32_t *limit; /* [class][groups][panels * 8]: bit = pop > limit; NULL: base is used */

@@ -66,6 +66,9 @@ void bc_copy_input(const bc_run *run, const bc_node *node, bc_convert *convert);
 void bc_window_pointers(const bc_node *node, const void *source, size_t p0, size_t m,
                         const void **pointers);
 
+/* window.c: output columns [first, end) have all their taps inside, as far as columns go. */
+void bc_window_inside_columns(const bc_window *win, size_t *first, size_t *end);
+
 /* window.c: how many taps of output index o lie inside, and the first of them, on one axis. */
 void bc_window_inside(size_t o, size_t size, size_t before, size_t kernel, size_t dilation,
                       size_t stride, size_t *first, size_t *count);

@@ -157,23 +157,30 @@ static const tile_row tau_tiles[MR] = {
  * few bytes. */
 static void run(const tile_row *tiles, size_t m, size_t panels, size_t taps, size_t cw,
                 const uint64_t *const *a, const uint64_t *w, const sink *all) {
-    const size_t cuts =
-        (m + MR - 1) / MR; /* tiles of nearly equal height: 8 pixels are 4 + 4, not 7 + 1 */
+    /* tiles of nearly equal height: 8 pixels are 4 + 4, not 7 + 1 */
+    const size_t cuts = (m + MR - 1) / MR, height = m / cuts, higher = m % cuts;
     const size_t most = m == 1 ? tiles[0].panels : 2;
     for (size_t q = 0, n; q < panels; q += n) {
         n = panels - q < most ? 1 : most;
+        sink to = *all;
+        if (all->limit) {
+            to.first = q * NR;
+            to.out += q;
+        } else {
+            to.pop += q * NR;
+        }
+        const uint64_t *const *tile_a = a;
         for (size_t i = 0; i < cuts; i++) {
-            const size_t p = m * i / cuts;
-            const tile_row *row = &tiles[m * (i + 1) / cuts - p - 1];
-            sink to = *all;
+            const size_t mr = height + (i < higher);
+            const tile_row *row = &tiles[mr - 1];
+            (n > 1 ? row->wide : row->one)(taps, cw, tile_a, w + q * taps * cw * NR, &to);
+            tile_a += mr * taps;
             if (all->limit) {
-                to.limit += p;
-                to.first = q * NR;
-                to.out += p * to.out_stride + q;
+                to.limit += mr;
+                to.out += mr * to.out_stride;
             } else {
-                to.pop += p * to.ld + q * NR;
+                to.pop += mr * to.ld;
             }
-            (n > 1 ? row->wide : row->one)(taps, cw, a + p * taps, w + q * taps * cw * NR, &to);
         }
     }
 }

@@ -22,4 +22,15 @@ void bc_bit_rows_choose(const bc_model *model, bc_node *node);
 /* bit_rows.c: fills the run's prep memory with that copy. */
 void bc_bit_rows_run(const bc_run *run, const bc_node *node);
 
+/* bit_margins.c: where it can, makes each row of the kernel one tap, with copies of what the window
+ * sees at the margins. Changes window, inner, joined, inside_*, prep_bytes. */
+void bc_bit_margins_choose(bc_node *node);
+
+/* bit_margins.c: fills the run's prep memory with these copies. */
+void bc_bit_margins_run(const bc_run *run, const bc_node *node);
+
+/* bit_margins.c: as bc_window_pointers, for nodes with `joined`. */
+void bc_bit_pointers(const bc_run *run, const bc_node *node, size_t p0, size_t m,
+                     const void **pointers);
+
 #endif

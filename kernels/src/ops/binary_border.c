@@ -62,10 +62,16 @@ bc_status bc_border_base(bc_model *model, bc_node *node, size_t *class_count, bc
         uint32_t *row_class = axis_classes(model, win, true, &rows, error);
         uint32_t *col_class =
             row_class ? axis_classes(model, win, false, &node->col_classes, error) : NULL;
-        if (!col_class)
+        uint32_t *col_run =
+            col_class ? bc_model_alloc(model, win->ow, sizeof *col_run, error) : NULL;
+        if (!col_run)
             return error->code;
+        for (size_t x = win->ow; x-- > 0;)
+            col_run[x] =
+                x + 1 < win->ow && col_class[x] == col_class[x + 1] ? col_run[x + 1] + 1 : 1;
         node->row_class = row_class;
         node->col_class = col_class;
+        node->col_run = col_run;
     }
     *class_count = rows * node->col_classes;
     int32_t *base = bc_model_alloc(model, *class_count, node->filters * sizeof *base, error);
@@ -117,15 +123,25 @@ bc_status bc_border_limit(bc_model *model, bc_node *node, size_t class_count, bc
     return BC_OK;
 }
 
+static void fill_rows(const int32_t **to, size_t n, const int32_t *row) {
+    for (size_t i = 0; i < n; i++)
+        to[i] = row;
+}
+
 void bc_border_rows(const bc_task *task, const int32_t *table, size_t stride) {
     const bc_node *node = task->node;
     const bc_window *win = &node->window;
+    if (!node->row_class) {
+        fill_rows(task->pixel, task->m, table);
+        return;
+    }
     size_t ow = task->p0 % win->ow, oh = task->p0 / win->ow % win->oh;
-    for (size_t p = 0; p < task->m; p++) {
-        size_t class =
-            node->row_class ? node->row_class[oh] * node->col_classes + node->col_class[ow] : 0;
-        task->pixel[p] = table + class * stride;
-        if (++ow < win->ow)
+    for (size_t p = 0, n; p < task->m; p += n) {
+        const size_t class = node->row_class[oh] * node->col_classes + node->col_class[ow];
+        n = bc_min(node->col_run[ow], task->m - p);
+        fill_rows(task->pixel + p, n, table + class * stride);
+        ow += n;
+        if (ow < win->ow)
             continue;
         ow = 0;
         if (++oh == win->oh)

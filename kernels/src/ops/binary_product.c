@@ -1,19 +1,20 @@
 /* binary_product.c: binary_conv2d, binary_dense: bits times bits by xor and popcount. What the
- * parts do: bit_rows.c packs inputs of few channels, binary_border.c makes zero padding exact. */
+ * parts do: bit_rows.c packs inputs of few channels, bit_margins.c joins taps of the others,
+ * binary_border.c makes zero padding exact. */
 #include "binary.h"
 
-/* One pixel of padding, in the words of the kernels. */
+/* Padding under one tap, in the words of the kernels. */
 static bc_status make_pad(bc_model *model, bc_node *node, bc_error *error) {
-    uint64_t *pad = bc_model_alloc(model, node->pixel_bytes, 1, error);
+    const size_t words = node->groups * node->inner;
+    uint64_t *pad = bc_model_alloc(model, words, sizeof *pad, error);
     if (!pad)
         return error->code;
     node->pad = pad;
     /* groups follow each other without a gap where the input itself is read */
-    const size_t groups = node->prep_bytes ? node->groups : 1,
-                 bits = node->prep_bytes ? node->tap_bits : node->tap_bits * node->groups;
-    for (size_t g = 0; g < groups && node->pad_value < 0; g++)
+    const size_t bits = node->rows.columns ? node->tap_bits : node->tap_bits * node->groups;
+    for (size_t at = 0; at < words && node->pad_value < 0; at += bc_words(bits))
         for (size_t i = 0; i < bits; i++)
-            pad[g * bc_words(bits) + i / 64] |= (uint64_t)1 << i % 64;
+            pad[at + i / 64] |= (uint64_t)1 << i % 64;
     return BC_OK;
 }
 
@@ -27,6 +28,9 @@ static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
     if (status)
         return status;
     bc_bit_rows_choose(model, node);
+    if (bc_ops[node->op].kind == BC_KIND_DENSE)
+        bc_window_flatten(node);
+    bc_bit_margins_choose(node);
     status = bc_weights_binary(model, node, error);
     if (!status)
         status = make_pad(model, node, error);
@@ -36,8 +40,6 @@ static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
         return status;
     node->uses_acc = !node->limit;
     node->direct = -1;
-    if (bc_ops[node->op].kind == BC_KIND_DENSE)
-        bc_window_flatten(node);
     return bc_window_prepare(model, node, error);
 }
 
@@ -84,13 +86,16 @@ static void product_task(const bc_task *task) {
     const uint64_t **a = (const uint64_t **)(void *)task->pointers;
     const char *weights = (const char *)node->weights + task->panel0 * node->panel_bytes;
     const void *source = node->prep_bytes ? task->run->prep : task->run->values[node->input];
-    bc_window_pointers(node, source, task->p0, task->m, task->pointers);
+    if (node->joined)
+        bc_bit_pointers(task->run, node, task->p0, task->m, task->pointers);
+    else
+        bc_window_pointers(node, source, task->p0, task->m, task->pointers);
     (node->limit ? threshold_task : sums_task)(task, a, weights);
 }
 
 static void run(const bc_run *run, const bc_node *node) {
     if (node->prep_bytes)
-        bc_bit_rows_run(run, node);
+        (node->rows.columns ? bc_bit_rows_run : bc_bit_margins_run)(run, node);
     bc_run_tasks(run, node, run->kernels->mr_binary, product_task);
 }
 

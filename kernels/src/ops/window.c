@@ -65,8 +65,7 @@ static void pointers_at_border(const bc_node *node, const char *sample, size_t o
     }
 }
 
-/* Output columns [first, end) have all their taps inside, as far as columns go. */
-static void inside_columns(const bc_window *win, size_t *first, size_t *end) {
+void bc_window_inside_columns(const bc_window *win, size_t *first, size_t *end) {
     const size_t reach = (win->kw - 1) * win->dw + 1, padded = win->left + win->w;
     *first = bc_min((win->left + win->sw - 1) / win->sw, win->ow);
     *end = padded < reach ? 0 : bc_min((padded - reach) / win->sw + 1, win->ow);
@@ -89,7 +88,7 @@ void bc_window_pointers(const bc_node *node, const void *source, size_t p0, size
     const size_t reach = (win->kh - 1) * win->dh, image = win->h * win->w * node->pixel_bytes;
     size_t ow = p0 % win->ow, oh = p0 / win->ow % win->oh, first, end;
     const char *sample = (const char *)source + p0 / (win->ow * win->oh) * image;
-    inside_columns(win, &first, &end);
+    bc_window_inside_columns(win, &first, &end);
     for (size_t n; m; m -= n, pointers += n * node->taps) {
         const size_t y = oh * win->sh;
         const bool row_inside = y >= win->top && y + reach < win->top + win->h;
