@@ -140,9 +140,8 @@ static void run(const bc_kernels *k, const task *t) {
                          t->bits + p * t->panels, t->panels);
             break;
         case SUMS:
-            k->bgemm(m, t->panels, t->taps, t->cin, a, t->weights, acc, out);
-            k->steps(
-                m, out,
+            k->bgemm_steps(
+                m, out, t->taps, t->cin, a, t->weights, acc, out,
                 (const bc_row_step[]){{.op = BC_ROW_POP, .x = acc, .base = t->rows + p, .ld = out},
                                       {.op = BC_ROW_AFFINE, .scale = t->scale, .bias = t->scale},
                                       {.op = BC_ROW_STORE, .to = y, .ld = out}},

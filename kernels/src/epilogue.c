@@ -72,9 +72,9 @@ static bc_row_step row_step(const bc_task *task, const bc_step *step) {
 }
 
 /* factors: one per pixel, or NULL. */
-static void run_steps(const bc_task *task, bc_row_step source, const float *factors) {
+static size_t make_list(const bc_task *task, bc_row_step source, const float *factors,
+                        bc_row_step list[BC_MOST_LINKS]) {
     const bc_node *node = task->node;
-    bc_row_step list[2 + BC_MAX_STEPS];
     size_t count = 1;
     list[0] = source;
     if (factors)
@@ -87,12 +87,22 @@ static void run_steps(const bc_task *task, bc_row_step source, const float *fact
             count == 1 && list[count].op == BC_ROW_STORE && list[count].to == source.x;
         count += !stored;
     }
+    return count;
+}
+
+static void run_steps(const bc_task *task, bc_row_step source, const float *factors) {
+    bc_row_step list[BC_MOST_LINKS];
+    const size_t count = make_list(task, source, factors, list);
     if (count > 1)
         task->run->kernels->steps(task->m, task->c, list, count);
 }
 
 void bc_epilogue_from(const bc_task *task, bc_row_step source) {
     run_steps(task, source, NULL);
+}
+
+size_t bc_epilogue_list(const bc_task *task, bc_row_step source, bc_row_step list[BC_MOST_LINKS]) {
+    return make_list(task, source, NULL, list);
 }
 
 void bc_scaled_epilogue(const bc_task *task, const float *factors) {

@@ -111,6 +111,13 @@ typedef struct bc_kernels {
                       const uint64_t *w, const int32_t *const *limit, uint8_t *out,
                       size_t out_stride);
 
+    /* The same product of c filters, then its epilogue: what bgemm to pop and steps(m, c, list,
+     * count) do, where list[0] is BC_ROW_POP of pop and ld. For w of ceil(c / 8) panels.
+     * pop: memory for m rows of panels * 8; what it holds afterwards is undefined. */
+    void (*bgemm_steps)(size_t m, size_t c, size_t taps, size_t cw, const uint64_t *const *a,
+                        const uint64_t *w, int32_t *pop, size_t ld, const bc_row_step *list,
+                        size_t count);
+
     /* acc[p * ld + f]: from +0, over k = t * cin + i ascending,
      *     acc = fma(a[p * taps + t][i], w[f / 16][k][f % 16], acc).
      * w: [ceil(n / 16)][taps * cin][16], for n filters.

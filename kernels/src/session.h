@@ -53,6 +53,10 @@ void bc_run_tasks(const bc_run *run, const bc_node *node, size_t mr, bc_task_wor
  * the node. */
 void bc_epilogue_from(const bc_task *task, bc_row_step source);
 
+/* epilogue.c: that as a list, for kernels that take one. Returns its length. */
+enum { BC_MOST_LINKS = 2 + BC_MAX_STEPS };
+size_t bc_epilogue_list(const bc_task *task, bc_row_step source, bc_row_step list[BC_MOST_LINKS]);
+
 /* epilogue.c: the same for rows of floats: task->rows, task->ld. */
 void bc_epilogue(const bc_task *task);
 

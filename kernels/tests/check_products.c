@@ -13,6 +13,7 @@ typedef struct shape {
 static int failures;
 static int cases;
 
+#define COUNT(list) (sizeof(list) / sizeof *(list))
 #define WHAT(name) name " m=%zu panels=%zu taps=%zu c=%zu fill=%s"
 #define SHAPE(s, f) (s).m, (s).panels, (s).taps, (s).c, fill_names[f]
 
@@ -58,6 +59,53 @@ static void check_binary(shape s, fill f) {
         uint8_t *got = guarded(bit_bytes, 1);
         tables[t]->bgemm_tau(s.m, s.panels, s.taps, s.c, a, w, limit, got, stride);
         failures += differs(want_bits, got, bit_bytes, tables[t], WHAT("bgemm_tau"), SHAPE(s, f));
+    }
+    release_all();
+    cases++;
+}
+
+/* The product with its epilogue: filters that end anywhere in a panel, bases that pixels share or
+ * not. */
+static void check_steps(shape s, fill f) {
+    const size_t rows = s.m + s.taps, n = s.panels * 8, c = n - random64() % 8, ld = n + 3,
+                 w_words = n * s.taps * s.c, stride = (c + 7) / 8 + 1,
+                 y_bytes = ((s.m - 1) * (c + 2) + c) * 4, bytes = 2 * y_bytes + s.m * stride;
+    uint64_t *x = guarded(rows * s.c * 8, 8), *w = guarded(w_words * 8, 64);
+    fill_words(x, rows * s.c, f);
+    fill_words(w, w_words, weight_fill(f));
+    const uint64_t *const *a =
+        (const uint64_t *const *)(const void *)indirection(s.m, s.taps, x, rows, s.c * 8);
+    int32_t *bases = guarded(2 * c * 4, 4), *pop = guarded(s.m * ld * 4, 4);
+    float *scale = guarded(c * 4, 4), *bias = guarded(c * 4, 4), *map = guarded(s.m * 4, 4),
+          *shortcut = guarded(y_bytes, 4);
+    fill_i32(bases, 2 * c, FILL_RANDOM, 1 << 20);
+    fill_f32(scale, c, FILL_RANDOM);
+    fill_f32(bias, c, FILL_RANDOM);
+    fill_f32(map, s.m, FILL_RANDOM);
+    fill_f32(shortcut, y_bytes / 4, FILL_RANDOM);
+    const int32_t *const *base = (const int32_t *const *)(const void *)indirection(
+        s.m, 1, bases, f == FILL_RANDOM ? 2 : 1, c * 4);
+    const bc_kernels *scalar = &bc_kernels_scalar;
+    void *want = NULL;
+    for (size_t t = 0; t <= tables_count; t++) {
+        const bc_kernels *k = t == 0 ? scalar : tables[t - 1];
+        uint8_t *got = guarded(bytes, 4);
+        const bc_row_step list[] = {
+            {.op = BC_ROW_POP, .x = pop, .base = base, .ld = ld},
+            {.op = BC_ROW_MUL_MAP, .x = map},
+            {.op = BC_ROW_STORE, .to = got, .ld = c + 2},
+            {.op = BC_ROW_AFFINE, .scale = scale, .bias = bias},
+            {.op = BC_ROW_ADD, .x = shortcut, .ld = c + 2},
+            {.op = BC_ROW_PRELU, .scale = scale},
+            {.op = BC_ROW_SIGN, .to = got + 2 * y_bytes, .ld = stride},
+            {.op = BC_ROW_STORE, .to = got + y_bytes, .ld = c + 2},
+        };
+        k->bgemm_steps(s.m, c, s.taps, s.c, a, w, pop, ld, list, COUNT(list));
+        if (t == 0)
+            want = got;
+        else
+            failures +=
+                differs(want, got, bytes, k, WHAT("bgemm_steps, %zu filters,"), c, SHAPE(s, f));
     }
     release_all();
     cases++;
@@ -129,8 +177,6 @@ static void check_depthwise(shape s, fill f) {
     cases++;
 }
 
-#define COUNT(list) (sizeof(list) / sizeof *(list))
-
 /* Every combination of the lists, each with all fills; every list but the first is walked less
  * densely where m is large. */
 static void sweep(void (*check)(shape, fill), const size_t *c, size_t c_count, const size_t *panels,
@@ -155,6 +201,7 @@ int check_products(void) {
                         deep[] = {1, 7, 8, 16, 31, 32, 33, 40, 64, 65}, one[] = {1};
     failures = cases = 0;
     sweep(check_binary, words, COUNT(words), few, COUNT(few));
+    sweep(check_steps, words, COUNT(words), few, COUNT(few));
     sweep(check_float, channels, COUNT(channels), wide, COUNT(wide));
     sweep(check_integer, channels, COUNT(channels), wide, COUNT(wide));
     sweep(check_depthwise, deep, COUNT(deep), one, COUNT(one));
@@ -164,6 +211,7 @@ int check_products(void) {
         check_binary((shape){13, 19, 9, 5}, f); /* several vectors of panels */
         check_binary((shape){70, 12, 25, 2}, f);
         check_binary((shape){7, 2, 1, 64}, f);
+        check_steps((shape){13, 19, 9, 5}, f);
         check_integer((shape){4, 2, 1, 4097}, f); /* several blocks of K */
         check_float((shape){3, 5, 1, 1025}, f);
     }

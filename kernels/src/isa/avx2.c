@@ -9,7 +9,9 @@ BC_TARGET_BEGIN("avx2,fma")
 
 #define BC_F32X16
 #include "avx2_f32x16.h"
+#include "bgemm_steps.h"
 #include "rows_x86.h"
+BC_BGEMM_STEPS(bgemm_steps, bc_bgemm__avx2, steps)
 
 #define V __m256i
 #define VF __m256
@@ -41,6 +43,7 @@ const bc_kernels bc_kernels_avx2 = {
     .mr_float = 6,
     .bgemm = bc_bgemm__avx2,
     .bgemm_tau = bc_bgemm_tau__avx2,
+    .bgemm_steps = bgemm_steps,
     .fgemm = bc_fgemm__avx2,
     .wgemm = bc_wgemm__avx2,
     BC_TABLES_AVX2,

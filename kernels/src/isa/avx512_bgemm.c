@@ -1,24 +1,16 @@
-/* avx512_bgemm.c: binary products with the native 64-bit popcount. Needs AVX512F and VPOPCNTDQ.
- *
- * A vector holds one word of the 8 filters of a panel; a pixel's word is broadcast against it, by
- * the xor itself (an operand in memory, {1to8}), so that no port of the adders broadcasts: xor,
- * popcount, add for 512 multiply-accumulates. Tile: 7 pixels x 2 panels = 14 accumulators of 8 u64,
- * so rows of 56, 28, 14 and 7 pixels leave nothing over, and each load of weights serves 7 pixels,
- * each broadcast 2 panels. Any smaller tile is an instance of the same code. Bottleneck: vector ALU
- * ports, 3 instructions per 512 multiply-accumulates. u64 lanes cannot overflow.
+/* avx512_bgemm.c: binary products with the native 64-bit popcount, to rows of sums or to bits.
+ * Their tile is in avx512_bgemm.h.
  *
  * What is left per tile must be short, as all vector instructions take turns on the same ports: the
  * counts of the first word are where the sums start, so nothing is set to 0 nor added to it, and
  * the sums of two panels become one vector of int32 (`vpermt2d`), which one instruction compares
  * with 16 limits in memory, or stores.
  */
-#include "avx512.h"
+#include "avx512_bgemm.h"
 
 #include <string.h>
 
 BC_TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vpopcntdq")
-
-enum { MR = 7, NR = BC_PANEL_BINARY };
 
 /* Where sums go: rows of int32 (limit NULL), or bits. Both start at the tile's first pixel and
  * panel. */
@@ -31,54 +23,10 @@ typedef struct sink {
     size_t out_stride;
 } sink;
 
-/* One word of a tile: xor, popcount, add. The first word's counts are where the sums start. */
-static BC_INLINE void word(const int mr, const int nr, const bool first, const uint64_t *x[MR],
-                           size_t i, const uint64_t *w, size_t step, __m512i sum[MR][4]) {
-    __m512i v[4];
-    BC_UNROLL
-    for (int q = 0; q < nr; q++)
-        v[q] = _mm512_load_si512((const void *)(w + (size_t)q * step));
-    BC_UNROLL
-    for (int r = 0; r < mr; r++) {
-        BC_UNROLL
-        for (int q = 0; q < nr; q++) {
-            const __m512i xr = _mm512_set1_epi64((long long)x[r][i]),
-                          bits = _mm512_popcnt_epi64(_mm512_xor_epi64(xr, v[q]));
-            sum[r][q] = first ? bits : _mm512_add_epi64(sum[r][q], bits);
-            BC_KEEP_V(sum[r][q]);
-            if (mr > 2) /* few pixels are short of loads: they share it */
-                BC_KEEP_R(x[r]);
-        }
-    }
-}
-
-static BC_INLINE void point(const int mr, size_t taps, const uint64_t *const *row,
-                            const uint64_t *x[MR]) {
-    BC_UNROLL
-    for (int r = 0; r < mr; r++, row += taps) {
-        BC_KEEP_R(row); /* or seven offsets are held, and push the pointers out */
-        x[r] = *row;
-    }
-}
-
 static BC_INLINE void tile(const int mr, const int nr, const bool bits, size_t taps, size_t cw,
                            const uint64_t *const *a, const uint64_t *w, const sink *to) {
-    const size_t step = taps * cw * NR;
     __m512i sum[MR][4];
-    const uint64_t *x[MR];
-    point(mr, taps, a, x);
-    word(mr, nr, true, x, 0, w, step, sum);
-    for (size_t t = 0, i = 1;; i = 0) {
-        for (; i < cw; i++) {
-            w += NR;
-            word(mr, nr, false, x, i, w, step, sum);
-        }
-        if (++t == taps)
-            break;
-        point(mr, taps, a + t, x);
-    }
-    const __m512i even =
-        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    accumulate(mr, nr, taps, cw, a, w, sum);
     uint8_t *out = to->out;
     int32_t *pop = to->pop;
     const size_t out_stride = to->out_stride, ld = to->ld;
@@ -87,7 +35,7 @@ static BC_INLINE void tile(const int mr, const int nr, const bool bits, size_t t
         const int32_t *limit = bits ? to->limit[r] + to->first : NULL;
         BC_UNROLL
         for (int q = 0; q + 2 <= nr; q += 2) {
-            const __m512i both = _mm512_permutex2var_epi32(sum[r][q], even, sum[r][q + 1]);
+            const __m512i both = join(sum[r][q], sum[r][q + 1]);
             if (bits) {
                 const __mmask16 above = _mm512_cmpgt_epi32_mask(
                     both, _mm512_loadu_si512((const void *)(limit + q * NR)));

@@ -9,7 +9,9 @@ BC_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512vl")
 
 #define BC_F32X16
 #include "avx512_f32x16.h"
+#include "bgemm_steps.h"
 #include "rows_x86.h"
+BC_BGEMM_STEPS(bgemm_steps, bc_bgemm__avx512bw, steps)
 
 #define V __m512i
 #define VF __m512
@@ -37,6 +39,7 @@ const bc_kernels bc_kernels_avx512bw = {
     .mr_float = 14,
     .bgemm = bc_bgemm__avx512bw,
     .bgemm_tau = bc_bgemm_tau__avx512bw,
+    .bgemm_steps = bgemm_steps,
     .fgemm = bc_fgemm__avx512,
     .wgemm = bc_wgemm__avx512,
     BC_TABLES_AVX512,

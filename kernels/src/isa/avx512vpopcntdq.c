@@ -41,6 +41,7 @@ const bc_kernels bc_kernels_avx512vpopcntdq = {
     .mr_float = 14,
     .bgemm = bc_bgemm__avx512vpopcntdq,
     .bgemm_tau = bc_bgemm_tau__avx512vpopcntdq,
+    .bgemm_steps = bc_bgemm_steps__avx512vpopcntdq,
     .fgemm = bc_fgemm__avx512,
     .wgemm = bc_wgemm__avx512,
     BC_TABLES_AVX512,

@@ -20,7 +20,10 @@ static BC_INLINE uint8_t less8(const int32_t *x, const int32_t *y) {
 #define BC_F32X16
 #include "neon_f32x16.h"
 
+#include "bgemm_steps.h"
 #include "rows.h"
+BC_BGEMM_STEPS(bgemm_steps, bc_bgemm__neon, steps)
+BC_BGEMM_STEPS(bgemm_steps_dot, bc_bgemm__neondot, steps)
 
 /* The roofline: 12 chains of what one step of a tile's inner loop does, without its loads. */
 enum { CHAINS = 12, STEPS = 28 };
@@ -142,6 +145,7 @@ const bc_kernels bc_kernels_neon = {
     .cpu_needs = BC_CPU_NEON,
     .bgemm = bc_bgemm__neon,
     .bgemm_tau = bc_bgemm_tau__neon,
+    .bgemm_steps = bgemm_steps,
     .peak = peak,
     SHARED,
 };
@@ -151,6 +155,7 @@ const bc_kernels bc_kernels_neondot = {
     .cpu_needs = BC_CPU_NEON | BC_CPU_DOTPROD,
     .bgemm = bc_bgemm__neondot,
     .bgemm_tau = bc_bgemm_tau__neondot,
+    .bgemm_steps = bgemm_steps_dot,
     .peak = peak_dot,
     SHARED,
 };

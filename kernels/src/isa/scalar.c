@@ -1,6 +1,7 @@
 /* scalar.c: the slow, readable twin of every kernel; the judge of all other files in this
  * directory. No intrinsics, no tiles, no tricks: each function is the sentence in internal.h.
  * Contracts are there. */
+#include "bgemm_steps.h"
 #include "scalar_weight.h"
 
 #include <math.h>
@@ -139,6 +140,8 @@ static void steps__scalar(size_t m, size_t c, const bc_row_step *list, size_t co
         }
 }
 
+BC_BGEMM_STEPS(bgemm_steps__scalar, bgemm__scalar, steps__scalar)
+
 static void i32_to_bits__scalar(size_t m, size_t c, const int32_t *acc, size_t ld,
                                 const int32_t *tau, uint8_t *out, size_t out_stride) {
     for (size_t p = 0; p < m; p++) {
@@ -223,6 +226,7 @@ const bc_kernels bc_kernels_scalar = {
     .mr_float = 1,
     .bgemm = bgemm__scalar,
     .bgemm_tau = bgemm_tau__scalar,
+    .bgemm_steps = bgemm_steps__scalar,
     .fgemm = fgemm__scalar,
     .wgemm = wgemm__scalar,
     .igemm = igemm__scalar,

@@ -61,7 +61,17 @@ static void threshold_task(const bc_task *task, const uint64_t **a, const char *
 
 static void sums_task(const bc_task *task, const uint64_t **a, const char *weights) {
     const bc_node *node = task->node;
+    const bc_row_step source = {
+        .op = BC_ROW_POP, .x = task->acc, .base = task->pixel, .ld = task->ld};
     bc_border_rows(task, node->base + task->c0, node->filters);
+    if (node->groups == 1 && node->steps[0].op != BC_STEP_THRESHOLD) {
+        bc_row_step list[BC_MOST_LINKS];
+        const size_t count = bc_epilogue_list(task, source, list);
+        task->run->kernels->bgemm_steps(task->m, task->c, node->taps, node->inner, a,
+                                        (const uint64_t *)(const void *)weights, task->acc,
+                                        task->ld, list, count);
+        return;
+    }
     for (size_t g = 0; g < node->groups; g++, weights += node->panels * node->panel_bytes) {
         /* columns beyond the group are overwritten by the next one */
         task->run->kernels->bgemm(task->m, task->panels, node->taps, node->inner, a,
@@ -70,9 +80,7 @@ static void sums_task(const bc_task *task, const uint64_t **a, const char *weigh
         bc_next_group(task, g, node->inner * sizeof(uint64_t));
     }
     if (node->steps[0].op != BC_STEP_THRESHOLD) {
-        bc_epilogue_from(
-            task,
-            (bc_row_step){.op = BC_ROW_POP, .x = task->acc, .base = task->pixel, .ld = task->ld});
+        bc_epilogue_from(task, source);
         return;
     }
     for (size_t p = 0; p < task->m; p++) /* groups that do not end at a byte */
