@@ -25,14 +25,13 @@ static BC_INLINE void word(const int mr, const int nr, const bool first, const u
         v[q] = _mm512_load_si512((const void *)(w + (size_t)q * step));
     BC_UNROLL
     for (int r = 0; r < mr; r++) {
+        __m512i xr = _mm512_set1_epi64((long long)x[r][i]);
+        BC_KEEP_V(xr);
         BC_UNROLL
         for (int q = 0; q < nr; q++) {
-            const __m512i xr = _mm512_set1_epi64((long long)x[r][i]),
-                          bits = _mm512_popcnt_epi64(_mm512_xor_epi64(xr, v[q]));
+            const __m512i bits = _mm512_popcnt_epi64(_mm512_xor_epi64(xr, v[q]));
             sum[r][q] = first ? bits : _mm512_add_epi64(sum[r][q], bits);
             BC_KEEP_V(sum[r][q]);
-            if (mr > 2) /* few pixels are short of loads: they share it */
-                BC_KEEP_R(x[r]);
         }
     }
 }

@@ -59,10 +59,17 @@ static BC_INLINE void tile(const int mr, const int nr, size_t taps, size_t cw,
     }
 }
 
+static BC_INLINE void tiles_below(const int mr, const int nr, size_t count, size_t taps, size_t cw,
+                                  const uint64_t *const *a, const uint64_t *w, const place *first) {
+    place at = *first;
+    for (; count; count--, a += (size_t)mr * taps, at.p += (size_t)mr)
+        tile(mr, nr, taps, cw, a, w, &at);
+}
+
 #define TILE(mr, nr)                                                                               \
-    static void tile##mr##x##nr(size_t taps, size_t cw, const uint64_t *const *a,                  \
+    static void tile##mr##x##nr(size_t count, size_t taps, size_t cw, const uint64_t *const *a,    \
                                 const uint64_t *w, const place *at) {                              \
-        tile(mr, nr, taps, cw, a, w, at);                                                          \
+        tiles_below(mr, nr, count, taps, cw, a, w, at);                                            \
     }
 #define TILES(mr) TILE(mr, 2) TILE(mr, 1)
 TILE(1, 4)
@@ -74,7 +81,8 @@ TILES(5)
 TILES(6)
 TILES(7)
 
-typedef void (*tile_fn)(size_t, size_t, const uint64_t *const *, const uint64_t *, const place *);
+typedef void (*tile_fn)(size_t, size_t, size_t, const uint64_t *const *, const uint64_t *,
+                        const place *);
 static const tile_fn tiles[MR][2] = {{tile1x1, tile1x2}, {tile2x1, tile2x2}, {tile3x1, tile3x2},
                                      {tile4x1, tile4x2}, {tile5x1, tile5x2}, {tile6x1, tile6x2},
                                      {tile7x1, tile7x2}};
@@ -83,17 +91,17 @@ void bc_bgemm_steps__avx512vpopcntdq(size_t m, size_t c, size_t taps, size_t cw,
                                      const uint64_t *const *a, const uint64_t *w, int32_t *pop,
                                      size_t ld, const bc_row_step *list, size_t count) {
     const size_t cuts = (m + MR - 1) / MR, height = m / cuts, higher = m % cuts;
-    const size_t panels = (c + NR - 1) / NR, panel = taps * cw * NR;
+    const size_t panels = (c + NR - 1) / NR;
     place at = {.list = list, .end = list + count, .pop = pop, .ld = ld, .c = c};
-    for (size_t q = 0, n; q < panels; q += n) {
-        n = m == 1 && panels - q >= 4 ? 4 : panels - q > 1 ? 2 : 1;
-        at.i = q * NR;
+    for (size_t n; at.i < c; at.i += n * NR, w += n * taps * cw * NR) {
+        const size_t left = panels - at.i / NR;
+        n = m == 1 && left >= 4 ? 4 : left > 1 ? 2 : 1;
         at.p = 0;
-        for (size_t i = 0, mr; i < cuts; i++, at.p += mr) {
-            mr = height + (i < higher);
-            (n == 4 ? tile1x4 : tiles[mr - 1][n - 1])(taps, cw, a + at.p * taps, w + q * panel,
+        if (higher)
+            tiles[height][n - 1](higher, taps, cw, a, w, &at);
+        at.p = higher * (height + 1);
+        (n == 4 ? tile1x4 : tiles[height - 1][n - 1])(cuts - higher, taps, cw, a + at.p * taps, w,
                                                       &at);
-        }
     }
 }
 
