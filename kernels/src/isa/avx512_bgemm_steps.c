@@ -48,7 +48,7 @@ static BC_INLINE void tile(const int mr, const int nr, size_t taps, size_t cw,
                 y[r] = _mm512_cvtepi32_ps(_mm512_sub_epi32(
                     _mm512_loadu_si512((const void *)(base[r] + i)), _mm512_add_epi32(half, half)));
             }
-            steps_on(y, mr, STEP_NR, at->p, i, at->list + 1, at->end);
+            steps_on(y, mr, STEP_NR, at->p, i, at->list + 1, at->end, false);
         } else {
             BC_UNROLL
             for (int r = 0; r < mr; r++)

@@ -54,13 +54,17 @@ static BC_INLINE void sign_tile(uint8_t *to, f32x16 y, size_t n) {
     memcpy(to, &bits, n > 8 ? 2 : 1); /* little-endian */
 }
 
-/* Some steps on y, which is pixels [p, p + mr) and channels [i, i + n). */
+/* Some steps on y, which is pixels [p, p + mr) and channels [i, i + n). sources: they may be among
+ * them; without, no address of theirs takes a register. */
 static BC_INLINE void steps_on(f32x16 *y, const int mr, const size_t n, size_t p, size_t i,
-                               const bc_row_step *step, const bc_row_step *end) {
+                               const bc_row_step *step, const bc_row_step *end,
+                               const bool sources) {
     for (; step < end; step++) {
         const size_t at = p * step->ld + i, ld = step->ld;
         switch (step->op) {
         case BC_ROW_LOAD: {
+            if (!sources)
+                break;
             const float *x = (const float *)step->x + at;
             BC_UNROLL
             for (int r = 0; r < mr; r++)
@@ -68,6 +72,8 @@ static BC_INLINE void steps_on(f32x16 *y, const int mr, const size_t n, size_t p
             break;
         }
         case BC_ROW_I32: {
+            if (!sources)
+                break;
             const int32_t *x = (const int32_t *)step->x + at;
             BC_UNROLL
             for (int r = 0; r < mr; r++)
@@ -75,6 +81,8 @@ static BC_INLINE void steps_on(f32x16 *y, const int mr, const size_t n, size_t p
             break;
         }
         case BC_ROW_POP: {
+            if (!sources)
+                break;
             const int32_t *x = (const int32_t *)step->x + at, *const *base = step->base + p;
             BC_UNROLL
             for (int r = 0; r < mr; r++)
@@ -144,5 +152,5 @@ static BC_INLINE void steps_tile(const int mr, const size_t n, size_t p, size_t 
     BC_UNROLL
     for (int r = 0; r < mr; r++)
         y[r] = f32x16_splat(0);
-    steps_on(y, mr, n, p, i, step, end);
+    steps_on(y, mr, n, p, i, step, end, true);
 }

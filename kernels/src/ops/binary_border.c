@@ -123,8 +123,12 @@ bc_status bc_border_limit(bc_model *model, bc_node *node, size_t class_count, bc
     return BC_OK;
 }
 
-static void fill_rows(const int32_t **to, size_t n, const int32_t *row) {
-    for (size_t i = 0; i < n; i++)
+static inline void fill_rows(const int32_t **to, size_t n, const int32_t *row) {
+    size_t i = 0;
+    if (n >= 8) /* what is less is mostly one pixel */
+        for (; i + 4 <= n; i += 4)
+            to[i] = to[i + 1] = to[i + 2] = to[i + 3] = row;
+    for (; i < n; i++)
         to[i] = row;
 }
 

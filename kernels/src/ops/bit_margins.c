@@ -80,20 +80,25 @@ void bc_bit_margins_run(const bc_run *run, const bc_node *node) {
     bc_parallel(run->threads, (c.rows + c.rows_per_item - 1) / c.rows_per_item, copy_rows, &c);
 }
 
-/* Pointers of `count` pixels in a row: pixel i has at[t] + i * step[t] under tap t. */
-static void write_pointers(size_t taps, size_t count, const char *const *at, const size_t *step,
-                           const void **out) {
-    if (taps != 3) {
-        for (size_t i = 0; i < count; i++)
+/* Where a tap points, from the first column on: to address + column * step. */
+typedef struct line {
+    uintptr_t address, step;
+} line;
+
+/* Pointers of `count` columns from `column` on. */
+static inline void write_pointers(size_t taps, const line *lines, size_t column, size_t count,
+                                  const void **out) {
+    if (taps != 3 || count < 4) {
+        for (size_t i = column; i < column + count; i++)
             for (size_t t = 0; t < taps; t++)
-                *out++ = at[t] + i * step[t];
+                *out++ = (const void *)(lines[t].address + i * lines[t].step);
         return;
     }
     /* The usual kernel; by two pixels, which are whole vectors of pointers. */
     uintptr_t two[6], by[6];
     for (size_t j = 0; j < 6; j++) {
-        by[j] = 2 * step[j % 3];
-        two[j] = (uintptr_t)at[j % 3] + j / 3 * step[j % 3];
+        by[j] = 2 * lines[j % 3].step;
+        two[j] = lines[j % 3].address + (column + j / 3) * lines[j % 3].step;
     }
     for (; count >= 2; count -= 2, out += 6)
         for (size_t j = 0; j < 6; j++) {
@@ -104,38 +109,53 @@ static void write_pointers(size_t taps, size_t count, const char *const *at, con
         out[j] = (const void *)two[j];
 }
 
+/* Pixels [ow, end) of one output row. */
+static inline void row_pointers(const bc_run *run, const bc_node *node, size_t taps, size_t sample,
+                                size_t oh, size_t ow, size_t end, const void **out) {
+    const bc_window *win = &node->window;
+    const size_t bytes = node->pixel_bytes, first = node->inside_first, past = node->inside_end,
+                 margin = node->joined * bytes, margins = margin_columns(node) * margin;
+    const uintptr_t pad = (uintptr_t)node->pad, prep = (uintptr_t)run->prep,
+                    source = node->rows.columns ? prep : (uintptr_t)run->values[node->input];
+    line inside[MOST_TAPS], left[MOST_TAPS], right[MOST_TAPS];
+    for (size_t t = 0; t < taps; t++) {
+        const size_t y = oh * win->sh + t * win->dh - win->top; /* wraps around above it */
+        if (y >= win->h) {
+            inside[t] = left[t] = right[t] = (line){pad, 0};
+            continue;
+        }
+        const size_t r = sample * win->h + y;
+        inside[t] = (line){source + (r * win->w - node->inside_left) * bytes, win->sw * bytes};
+        left[t] = (line){prep + r * margins, margin};
+        right[t] = (line){left[t].address + (first - past) * margin, margin};
+    }
+    if (ow < first) {
+        const size_t n = bc_min(first, end) - ow;
+        write_pointers(taps, left, ow, n, out);
+        ow += n, out += n * taps;
+    }
+    if (ow < bc_min(past, end)) {
+        const size_t n = bc_min(past, end) - ow;
+        write_pointers(taps, inside, ow, n, out);
+        ow += n, out += n * taps;
+    }
+    if (ow < end)
+        write_pointers(taps, right, ow, end - ow, out);
+}
+
 void bc_bit_pointers(const bc_run *run, const bc_node *node, size_t p0, size_t m,
                      const void **pointers) {
     const bc_window *win = &node->window;
-    const size_t taps = node->taps, bytes = node->pixel_bytes, columns = margin_columns(node);
-    const bool copied = node->rows.columns > 0;
     size_t ow = p0 % win->ow, oh = p0 / win->ow % win->oh, sample = p0 / (win->ow * win->oh);
-    for (size_t n; m; m -= n, pointers += n * taps) {
-        const bool inside = ow >= node->inside_first && ow < node->inside_end;
-        n = inside ? bc_min(m, node->inside_end - ow) : 1;
-        const char *source = copied || !inside ? run->prep : run->values[node->input];
-        size_t row = win->w * bytes, column = (ow * win->sw - node->inside_left) * bytes;
-        if (!inside) {
-            const size_t i =
-                ow < node->inside_first ? ow : ow - node->inside_end + node->inside_first;
-            row = columns * node->joined * bytes;
-            column = i * node->joined * bytes;
+    for (size_t end; m; m -= end - ow, pointers += (end - ow) * node->taps, ow = 0) {
+        end = bc_min(win->ow, ow + m);
+        if (node->taps == 3)
+            row_pointers(run, node, 3, sample, oh, ow, end, pointers);
+        else
+            row_pointers(run, node, node->taps, sample, oh, ow, end, pointers);
+        if (++oh == win->oh) {
+            oh = 0;
+            sample++;
         }
-        const char *at[MOST_TAPS];
-        size_t step[MOST_TAPS];
-        for (size_t t = 0; t < taps; t++) {
-            const size_t y = oh * win->sh + t * win->dh - win->top; /* wraps around above it */
-            at[t] = y < win->h ? source + (sample * win->h + y) * row + column : node->pad;
-            step[t] = y < win->h ? win->sw * bytes : 0;
-        }
-        write_pointers(taps, n, at, step, pointers);
-        ow += n;
-        if (ow < win->ow)
-            continue;
-        ow = 0;
-        if (++oh < win->oh)
-            continue;
-        oh = 0;
-        sample++;
     }
 }
