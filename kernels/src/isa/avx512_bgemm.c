@@ -21,6 +21,7 @@ typedef struct sink {
     size_t first; /* column of the tile in the rows of limit */
     uint8_t *out;
     size_t out_stride;
+    ahead after;
 } sink;
 
 /* The pixels of a tile to rows of sums, or to bits. */
@@ -65,6 +66,7 @@ static BC_INLINE void tiles(const int mr, const int nr, const bool bits, size_t 
     sink to = *first;
     for (; count; count--, a += (size_t)mr * taps) {
         __m512i sum[MR][4];
+        fetch(&to.after);
         accumulate(mr, nr, taps, cw, a, w, sum);
         write_tile(mr, nr, bits, sum, &to);
         if (bits) {
@@ -130,9 +132,11 @@ static void run(const tile_row *rows, size_t m, size_t panels, size_t taps, size
             to.pop += q * NR;
         }
         const uint64_t *v = w + q * taps * cw * NR;
+        to.after = ahead_of(q + n, panels, taps * cw, w, cuts);
         if (higher) {
             const tile_row *row = &rows[height];
-            const size_t pixels = higher * (height + 1);
+            const size_t pixels = higher * (height + 1),
+                         fetched = bc_min(to.after.lines, higher * to.after.per_tile);
             (n > 1 ? row->wide : row->one)(higher, taps, cw, a, v, &to);
             if (all->limit) {
                 to.limit += pixels;
@@ -140,6 +144,8 @@ static void run(const tile_row *rows, size_t m, size_t panels, size_t taps, size
             } else {
                 to.pop += pixels * to.ld;
             }
+            to.after.next += fetched * NR;
+            to.after.lines -= fetched;
         }
         const tile_row *row = &rows[height - 1];
         (n > 1 ? row->wide : row->one)(cuts - higher, taps, cw, a + higher * (height + 1) * taps, v,

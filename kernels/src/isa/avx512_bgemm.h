@@ -14,7 +14,7 @@
 
 BC_TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vpopcntdq")
 
-enum { MR = 7, NR = BC_PANEL_BINARY };
+enum { MR = 7, NR = BC_PANEL_BINARY, L1_LINES = 384 };
 
 /* One word of a tile: xor, popcount, add. The first word's counts are where the sums start. */
 static BC_INLINE void word(const int mr, const int nr, const bool first, const uint64_t *x[MR],
@@ -61,6 +61,29 @@ static BC_INLINE void accumulate(const int mr, const int nr, size_t taps, size_t
             break;
         point(mr, taps, a + t, x);
     }
+}
+
+/* The weights of the panels after these: fetched a few lines per tile, as panels often begin at
+ * pages, and no hardware looks beyond a page. */
+typedef struct ahead {
+    const uint64_t *next;
+    size_t lines, per_tile; /* a line, 64 bytes, is a word of a panel */
+} ahead;
+
+/* Of `panels` panels in all, those from q on are the next. Nothing is fetched where all of them
+ * stay in L1, or a single tile would have to fetch as much as it reads. */
+static BC_INLINE ahead ahead_of(size_t q, size_t panels, size_t panel_words, const uint64_t *w,
+                                size_t tiles) {
+    const bool worth_it = tiles > 1 && panels * panel_words > L1_LINES;
+    const size_t lines = worth_it ? bc_min(panels - q, 2) * panel_words : 0;
+    return (ahead){w + q * panel_words * NR, lines, (lines + tiles - 1) / tiles};
+}
+
+static BC_INLINE void fetch(ahead *of) {
+    const size_t n = bc_min(of->lines, of->per_tile);
+    for (size_t i = 0; i < n; i++, of->next += NR)
+        BC_PREFETCH(of->next);
+    of->lines -= n;
 }
 
 /* The sums of two panels in one vector of 16 int32. */

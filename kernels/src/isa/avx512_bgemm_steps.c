@@ -16,6 +16,7 @@ typedef struct place {
     const bc_row_step *list, *end; /* the first step is BC_ROW_POP of pop */
     int32_t *pop;
     size_t ld, c, p, i;
+    ahead after;
 } place;
 
 /* The last filters, fewer than a vector, by way of memory. */
@@ -62,8 +63,10 @@ static BC_INLINE void tile(const int mr, const int nr, size_t taps, size_t cw,
 static BC_INLINE void tiles_below(const int mr, const int nr, size_t count, size_t taps, size_t cw,
                                   const uint64_t *const *a, const uint64_t *w, const place *first) {
     place at = *first;
-    for (; count; count--, a += (size_t)mr * taps, at.p += (size_t)mr)
+    for (; count; count--, a += (size_t)mr * taps, at.p += (size_t)mr) {
+        fetch(&at.after);
         tile(mr, nr, taps, cw, a, w, &at);
+    }
 }
 
 #define TILE(mr, nr)                                                                               \
@@ -92,13 +95,19 @@ void bc_bgemm_steps__avx512vpopcntdq(size_t m, size_t c, size_t taps, size_t cw,
                                      size_t ld, const bc_row_step *list, size_t count) {
     const size_t cuts = (m + MR - 1) / MR, height = m / cuts, higher = m % cuts;
     const size_t panels = (c + NR - 1) / NR;
+    const uint64_t *first = w;
     place at = {.list = list, .end = list + count, .pop = pop, .ld = ld, .c = c};
     for (size_t n; at.i < c; at.i += n * NR, w += n * taps * cw * NR) {
         const size_t left = panels - at.i / NR;
         n = m == 1 && left >= 4 ? 4 : left > 1 ? 2 : 1;
         at.p = 0;
-        if (higher)
+        at.after = ahead_of(at.i / NR + n, panels, taps * cw, first, cuts);
+        if (higher) {
+            const size_t fetched = bc_min(at.after.lines, higher * at.after.per_tile);
             tiles[height][n - 1](higher, taps, cw, a, w, &at);
+            at.after.next += fetched * NR;
+            at.after.lines -= fetched;
+        }
         at.p = higher * (height + 1);
         (n == 4 ? tile1x4 : tiles[height - 1][n - 1])(cuts - higher, taps, cw, a + at.p * taps, w,
                                                       &at);

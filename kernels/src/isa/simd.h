@@ -14,8 +14,10 @@
 #endif
 /* The same for a pointer: what was loaded through it is loaded again, not kept. */
 #define BC_KEEP_R(pointer) __asm__("" : "+r"(pointer))
+#define BC_PREFETCH(address) __builtin_prefetch(address)
 #else
 #define BC_INLINE inline
+#define BC_PREFETCH(address) (void)(address)
 #define BC_KEEP_X(vector) (void)0
 #define BC_KEEP_V(vector) (void)0
 #define BC_KEEP_R(pointer) (void)0
