@@ -238,7 +238,7 @@ def _sweep() -> dict[str, Case]:
             add(f"steps{index}-wide", Case(op, shape=(64, 4, 4), filters=64, steps=steps, samples=3))
         for size in ((1, 1), (1, 7), (7, 1), (2, 13), (14, 14)):
             add(f"image{size[0]}x{size[1]}", Case(op, shape=(64, *size), filters=16, steps=short, samples=1))
-    for name, case in _packed_taps():
+    for name, case in (*_packed_taps(), *_joined_taps()):
         add(name, case)
     for op in ("binary_dense", "weight_dense", "i8_dense", "u8_dense", "dense"):
         short = ("threshold",) if op in ("binary_dense", "u8_dense") else ("store",)
@@ -309,6 +309,33 @@ def _packed_taps() -> Iterator[tuple[str, Case]]:
                 )
                 case = replace(case, **geometry)  # type: ignore[arg-type]
                 yield f"packed{index}-c{c}-k{kernel[0]}x{kernel[1]}-g{groups}-pad{pad_value:+d}", case
+
+
+def _joined_taps() -> Iterator[tuple[str, Case]]:
+    """Binary convolutions of whole words, where a row of the kernel is one tap, and margins are copied if they are few.
+
+    Wide images and narrow ones, margins of any width, kernels of more rows than are joined.
+    """
+    geometries = (
+        {"padding": (1, 1, 1, 1)},
+        {"padding": (0, 2, 1, 0), "stride": (2, 1), "samples": 3},
+        {"padding": (3, 1, 2, 4), "stride": (1, 3)},
+        {"padding": (2, 0, 2, 0), "dilation": (2, 1)},
+        {"padding": (1, 3, 2, 1), "stride": (2, 2), "samples": 1},
+    )
+    index = 0
+    for c, filters in ((64, 40), (128, 64), (100, 9)):
+        for shape in ((17, 23), (20, 41), (17, 9)):
+            for kernel in ((3, 3), (3, 2), (5, 4), (2, 9), (17, 3)):
+                geometry = geometries[index % len(geometries)]
+                if kernel[0] == 17:
+                    geometry = {**geometry, "dilation": (1, 1)}
+                pad_value = (-1, 0, 1)[index % 3]
+                steps = (("threshold",), ("affine", "add", "store", "affine", "sign"))[index // 2 % 2]
+                index += 1
+                case = Case("binary_conv2d", (c, *shape), filters, kernel, pad_value=pad_value, steps=steps)
+                case = replace(case, **geometry)  # type: ignore[arg-type]
+                yield f"joined{index}-c{c}-{shape[0]}x{shape[1]}-k{kernel[0]}x{kernel[1]}-pad{pad_value:+d}", case
 
 
 CASES = _sweep()
