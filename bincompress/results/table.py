@@ -71,9 +71,9 @@ _BC, _BNN, _XNOR = "BinaryConnect, arXiv 1511.00363", "BNN, arXiv 1602.02830", "
 
 _MAIN: tuple[Row, ...] = (
     Row("digits", "scikit-learn's digits, small ConvNet", "digits", "digits"),
-    Row("lenet-bwn", _LENET, "lenet", "bwn"),
-    Row("lenet-xnor", _LENET, "lenet", "xnor"),
-    Row("lenet-bnn", _LENET, "lenet", "bnn"),
+    Row("lenet-bwn", _LENET, "lenet", "bwn", 20),
+    Row("lenet-xnor", _LENET, "lenet", "xnor", 40),
+    Row("lenet-bnn", _LENET, "lenet", "bnn", 40),
     Row("mlp-bc", _MLP, "mlp", "bc", 20, published="98.71", source=f"{_BC}, deterministic"),
     Row("mlp-bnn", _MLP, "mlp", "bnn", 20, published="98.60 / 99.04", source=f"{_BNN}, its Torch / Theano network"),
     Row("resnet20-bwn", _RESNET, "resnet20", "bwn", published="90.8", source="IR-Net, arXiv 1909.10788, 1W/32A"),
