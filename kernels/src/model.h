@@ -149,6 +149,17 @@ struct bc_model {
     const char **meta; /* key, text, key, text ... sorted by key */
 };
 
+/* memory.c: a block of `bytes` begins at a multiple of this: a cache line's, or, if it is large, a
+ * large page's. */
+#define BC_LARGE_PAGE ((size_t)2 << 20)
+static inline size_t bc_block_align(size_t bytes) {
+    return bytes < BC_LARGE_PAGE ? 64 : BC_LARGE_PAGE;
+}
+
+/* memory.c: the first such place in `memory`, which has bytes + bc_block_align(bytes) of room, is
+ * zeroed and fresh; asks the system for large pages there. */
+void *bc_align_block(void *memory, size_t bytes);
+
 /* memory.c: zeroed, 64-byte aligned memory that lives as long as the model. NULL sets *error. */
 void *bc_model_alloc(bc_model *model, size_t count, size_t size, bc_error *error);
 void bc_model_free_all(bc_model *model);

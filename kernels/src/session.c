@@ -60,14 +60,13 @@ static bc_status allocate(bc_session *session, bool keep_all, bc_error *error) {
     if (!status) {
         session->arena_bytes =
             values_bytes + (size_t)prep + run->scratch_bytes * run->thread_count + table_bytes;
-        session->memory = calloc(1, session->arena_bytes + 64);
+        session->memory = calloc(1, session->arena_bytes + bc_block_align(session->arena_bytes));
         if (!session->memory)
             status =
                 bc_fail(error, BC_ERR_MEMORY, -1, "no memory for %zu bytes", session->arena_bytes);
     }
     if (!status) {
-        uintptr_t start = (uintptr_t)session->memory;
-        session->arena = session->memory + (bc_round_up(start, 64) - start);
+        session->arena = bc_align_block(session->memory, session->arena_bytes);
         for (size_t v = 0; v < model->value_count; v++)
             session->values[v] = session->arena + offsets[v];
         run->values = session->values;

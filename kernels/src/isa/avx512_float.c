@@ -3,7 +3,9 @@
  * Every output has one accumulator, and K is walked in order, so that the bits are those of scalar
  * fmaf. A panel of 16 filters is one vector. Tile: up to 14 pixels x 2 panels = 28 accumulators + 2
  * weights + broadcast of 32 registers; 2 FMA a cycle of latency 4 need 8 chains, so fewer pixels
- * take more panels. Weights of one bit become +-1 by a mask, once per tile and k. */
+ * take more panels; four at most, because panels often lie a power of two apart, and more streams
+ * from there would share the same few lines of the caches. Weights of one bit become +-1 by a mask,
+ * once per tile and k. */
 #include "avx512.h"
 
 BC_TARGET_BEGIN("avx512f,avx512bw,avx512vl")
@@ -24,33 +26,55 @@ static BC_INLINE void store(float *to, __m512 y, bool half) {
         _mm512_storeu_ps(to, y);
 }
 
-/* acc rows of `mr` pixels, `nr` panels; step: bytes from one panel of w to the next. fma(x, +-1,
+/* One k: every pixel's number times the weights of all panels. */
+static BC_INLINE void step(const int mr, const int nr, const bool one_bit, const float *const x[MR],
+                           size_t i, const uint8_t *w, size_t panel_bytes, size_t k,
+                           __m512 y[ACCS]) {
+    __m512 v[4];
+    BC_UNROLL
+    for (int q = 0; q < nr; q++)
+        v[q] = weights_of(one_bit, w + (size_t)q * panel_bytes, k);
+    BC_UNROLL
+    for (int r = 0; r < mr; r++) {
+        const __m512 xr = _mm512_set1_ps(x[r][i]);
+        BC_UNROLL
+        for (int q = 0; q < nr; q++)
+            y[r * nr + q] = _mm512_fmadd_ps(xr, v[q], y[r * nr + q]);
+    }
+}
+
+/* acc rows of `mr` pixels, `nr` panels; panel_bytes: from one panel of w to the next. fma(x, +-1,
  * acc) = acc +- x. */
 static BC_INLINE void tile(const int mr, const int nr, const bool one_bit, size_t taps, size_t cin,
-                           const float *const *a, const uint8_t *w, size_t step, float *acc,
+                           const float *const *a, const uint8_t *w, size_t panel_bytes, float *acc,
                            size_t ld, bool half) {
     __m512 y[ACCS];
     BC_UNROLL
-    for (int i = 0; i < mr * nr; i++)
-        y[i] = _mm512_setzero_ps();
+    for (int r = 0; r < mr; r++) {
+        BC_UNROLL
+        for (int q = 0; q < nr; q++)
+            y[r * nr + q] = _mm512_setzero_ps();
+    }
+    /* Outputs are often larger than the cache: their lines come while the tile is computed. */
+    BC_UNROLL
+    for (int r = 0; r < mr; r++) {
+        BC_UNROLL
+        for (int q = 0; q < nr; q++)
+            BC_PREFETCH_TO(acc + (size_t)r * ld + q * NR);
+    }
     for (size_t t = 0, k = 0; t < taps; t++) {
         const float *x[MR];
         BC_UNROLL
         for (int r = 0; r < mr; r++)
             x[r] = a[(size_t)r * taps + t];
-        for (size_t i = 0; i < cin; i++, k++) {
-            __m512 v[8];
-            BC_UNROLL
-            for (int q = 0; q < nr; q++)
-                v[q] = weights_of(one_bit, w + (size_t)q * step, k);
-            BC_UNROLL
-            for (int r = 0; r < mr; r++) {
-                const __m512 xr = _mm512_set1_ps(x[r][i]);
-                BC_UNROLL
-                for (int q = 0; q < nr; q++)
-                    y[r * nr + q] = _mm512_fmadd_ps(xr, v[q], y[r * nr + q]);
-            }
+        size_t i = 0;
+        /* Two k a round hide what the loop itself costs, 3 % of a tile; four would spill. */
+        for (; i + 2 <= cin; i += 2, k += 2) {
+            step(mr, nr, one_bit, x, i, w, panel_bytes, k, y);
+            step(mr, nr, one_bit, x, i + 1, w, panel_bytes, k + 1, y);
         }
+        if (i < cin)
+            step(mr, nr, one_bit, x, i, w, panel_bytes, k++, y);
     }
     BC_UNROLL
     for (int r = 0; r < mr; r++) {
@@ -69,33 +93,45 @@ static BC_INLINE void tile(const int mr, const int nr, const bool one_bit, size_
                              size_t step, float *acc, size_t ld, bool half) {                      \
         tile(mr, nr, true, taps, cin, a, w, step, acc, ld, half);                                  \
     }
-#define TILES(mr, nr) TILE(mr, nr) TILE(mr, 1)
-TILES(1, 8)
-TILES(2, 4)
-TILES(3, 4)
-TILES(4, 2)
-TILES(5, 2)
-TILES(6, 2)
-TILES(7, 2)
-TILES(8, 2)
-TILES(9, 2)
-TILES(10, 2)
-TILES(11, 2)
-TILES(12, 2)
-TILES(13, 2)
-TILES(14, 2)
+#define TILES_2(mr) TILE(mr, 1) TILE(mr, 2)
+#define TILES_4(mr) TILES_2(mr) TILE(mr, 3) TILE(mr, 4)
+TILES_4(1)
+TILES_4(2)
+TILES_4(3)
+TILES_2(4)
+TILES_2(5)
+TILES_2(6)
+TILES_2(7)
+TILES_2(8)
+TILES_2(9)
+TILES_2(10)
+TILES_2(11)
+TILES_2(12)
+TILES_2(13)
+TILES_2(14)
 
 typedef void (*tile_fn)(size_t, size_t, const float *const *, const uint8_t *, size_t, float *,
                         size_t, bool);
 typedef struct tile_row {
-    size_t panels; /* of `wide` */
-    tile_fn wide, one;
+    size_t most;   /* panels */
+    tile_fn of[4]; /* one panel, two, ... */
 } tile_row;
-#define ROW(kind, mr, nr) {nr, kind##mr##x##nr, kind##mr##x1}
+#define ROW_2(kind, mr)                                                                            \
+    {                                                                                              \
+        2, {                                                                                       \
+            kind##mr##x1, kind##mr##x2                                                             \
+        }                                                                                          \
+    }
+#define ROW_4(kind, mr)                                                                            \
+    {                                                                                              \
+        4, {                                                                                       \
+            kind##mr##x1, kind##mr##x2, kind##mr##x3, kind##mr##x4                                 \
+        }                                                                                          \
+    }
 #define ROWS(kind)                                                                                 \
-    {ROW(kind, 1, 8),  ROW(kind, 2, 4),  ROW(kind, 3, 4),  ROW(kind, 4, 2), ROW(kind, 5, 2),       \
-     ROW(kind, 6, 2),  ROW(kind, 7, 2),  ROW(kind, 8, 2),  ROW(kind, 9, 2), ROW(kind, 10, 2),      \
-     ROW(kind, 11, 2), ROW(kind, 12, 2), ROW(kind, 13, 2), ROW(kind, 14, 2)}
+    {ROW_4(kind, 1),  ROW_4(kind, 2),  ROW_4(kind, 3),  ROW_2(kind, 4), ROW_2(kind, 5),            \
+     ROW_2(kind, 6),  ROW_2(kind, 7),  ROW_2(kind, 8),  ROW_2(kind, 9), ROW_2(kind, 10),           \
+     ROW_2(kind, 11), ROW_2(kind, 12), ROW_2(kind, 13), ROW_2(kind, 14)}
 static const tile_row f_tiles[MR] = ROWS(f), w_tiles[MR] = ROWS(w);
 
 /* half: of the last panel, the lower 8 columns are stored. */
@@ -104,15 +140,14 @@ static void run(const tile_row *tiles, size_t m, size_t panels, size_t taps, siz
                 bool half) {
     const size_t cuts =
         (m + MR - 1) / MR; /* tiles of nearly equal height, 8 or more pixels if there are several */
-    const size_t most = cuts > 1 ? 2 : tiles[m - 1].panels;
+    const size_t most = cuts > 1 ? 2 : tiles[m - 1].most;
     for (size_t q = 0, n; q < panels; q += n) {
-        n = panels - q < most ? 1 : most;
+        n = bc_min(most, panels - q);
         for (size_t i = 0; i < cuts; i++) {
             const size_t p = m * i / cuts;
-            const tile_row *row = &tiles[m * (i + 1) / cuts - p - 1];
-            (n > 1 ? row->wide : row->one)(taps, cin, a + p * taps, (const uint8_t *)w + q * step,
-                                           step, acc + p * ld + q * NR, ld,
-                                           half && q + n == panels);
+            tiles[m * (i + 1) / cuts - p - 1].of[n - 1](
+                taps, cin, a + p * taps, (const uint8_t *)w + q * step, step, acc + p * ld + q * NR,
+                ld, half && q + n == panels);
         }
     }
 }

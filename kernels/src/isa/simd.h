@@ -14,13 +14,16 @@
 #endif
 /* The same for a pointer: what was loaded through it is loaded again, not kept. */
 #define BC_KEEP_R(pointer) __asm__("" : "+r"(pointer))
+/* Brings a line nearer: to be read, or to be written. Any address is harmless. */
 #define BC_PREFETCH(address) __builtin_prefetch(address)
+#define BC_PREFETCH_TO(address) __builtin_prefetch(address, 1)
 #else
 #define BC_INLINE inline
-#define BC_PREFETCH(address) (void)(address)
 #define BC_KEEP_X(vector) (void)0
 #define BC_KEEP_V(vector) (void)0
 #define BC_KEEP_R(pointer) (void)0
+#define BC_PREFETCH(address) (void)0
+#define BC_PREFETCH_TO(address) (void)0
 #endif
 
 /* BC_UNROLL: before a loop of constant count over registers; BC_UNROLL_4: before any loop whose
