@@ -16,6 +16,22 @@ static BC_INLINE f32x16 f32x16_from_i32(const int32_t *from) {
     return _mm512_cvtepi32_ps(_mm512_loadu_si512((const void *)from));
 }
 
+/* The first n < 16; what is left out is not touched. */
+#define BC_F32X16_LOAD_SOME
+#define BC_F32X16_STORE_SOME
+static BC_INLINE __mmask16 first_lanes(size_t n) {
+    return (__mmask16)((1u << n) - 1);
+}
+static BC_INLINE f32x16 f32x16_load_some(const float *from, size_t n) {
+    return _mm512_castsi512_ps(_mm512_maskz_loadu_epi32(first_lanes(n), from));
+}
+static BC_INLINE void f32x16_store_some(float *to, f32x16 y, size_t n) {
+    _mm512_mask_storeu_epi32(to, first_lanes(n), _mm512_castps_si512(y));
+}
+static BC_INLINE f32x16 f32x16_from_i32_some(const int32_t *from, size_t n) {
+    return _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(first_lanes(n), from));
+}
+
 static BC_INLINE f32x16 f32x16_from_pop(const int32_t *base, const int32_t *pop) {
     const __m512i half = _mm512_loadu_si512((const void *)pop);
     return _mm512_cvtepi32_ps(

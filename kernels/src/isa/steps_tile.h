@@ -18,26 +18,32 @@ static BC_INLINE f32x16 f32x16_load_some(const float *from, size_t n) {
 }
 #endif
 
+#ifndef BC_F32X16_STORE_SOME
+static BC_INLINE void f32x16_store_some(float *to, f32x16 y, size_t n) {
+    float all[STEP_NR];
+    f32x16_store(all, y);
+    memcpy(to, all, n * sizeof *all);
+}
+static BC_INLINE f32x16 f32x16_from_i32_some(const int32_t *from, size_t n) {
+    int32_t all[STEP_NR] = {0};
+    memcpy(all, from, n * sizeof *all);
+    return f32x16_from_i32(all);
+}
+#endif
+
 static BC_INLINE f32x16 load_tile(const float *from, size_t n) {
     return n == STEP_NR ? f32x16_load(from) : f32x16_load_some(from, n);
 }
 
 static BC_INLINE void store_tile(float *to, f32x16 y, size_t n) {
-    float all[STEP_NR];
-    if (n == STEP_NR) {
+    if (n == STEP_NR)
         f32x16_store(to, y);
-        return;
-    }
-    f32x16_store(all, y);
-    memcpy(to, all, n * sizeof *all);
+    else
+        f32x16_store_some(to, y, n);
 }
 
 static BC_INLINE f32x16 integers_tile(const int32_t *from, size_t n) {
-    int32_t all[STEP_NR] = {0};
-    if (n == STEP_NR)
-        return f32x16_from_i32(from);
-    memcpy(all, from, n * sizeof *all);
-    return f32x16_from_i32(all);
+    return n == STEP_NR ? f32x16_from_i32(from) : f32x16_from_i32_some(from, n);
 }
 
 static BC_INLINE f32x16 pop_tile(const int32_t *base, const int32_t *pop, size_t n) {
