@@ -80,6 +80,10 @@ void bc_node_direct(bc_node *node, bool allowed);
 /* weights.c: a 1-bit weight of the file, true = -1. */
 bool bc_weight_bit(const bc_node *node, size_t filter, size_t k);
 
+/* weights.c: how many of the weights [k, k + count) of a filter are -1. In panels of bits, whole
+ * channels of a tap are whole words. */
+size_t bc_weight_minus(const bc_node *node, size_t filter, size_t k, size_t count);
+
 /* weights.c: repack to the kernels' panels, or use the file's in place. Sets weights and panel*. */
 bc_status bc_weights_binary(bc_model *model, bc_node *node, bc_error *error);
 bc_status bc_weights_16(bc_model *model, bc_node *node, bc_error *error);

@@ -1,5 +1,5 @@
 /* threads.c: a small pool. Workers spin for a moment before they sleep, because the next node
- * follows within microseconds. */
+ * follows within microseconds, and waking a thread that sleeps takes as long as a small node. */
 #define _POSIX_C_SOURCE 200809L
 #include "session.h"
 
@@ -9,7 +9,8 @@
 #include <stdlib.h>
 
 enum {
-    SPINS = 2000,
+    SPIN_NS = 200000, /* longer than the last task of a node, or than the next samples' way in */
+    SPINS = 64,       /* between two looks at the clock, and two chances for others to run */
     LEAST_STACK = 1 << 20 /* some systems' threads have little; products hold blocks on the stack */
 };
 
@@ -28,6 +29,15 @@ struct bc_threads {
     const void *context;
 };
 
+/* Tells the core that a loop waits for another one. */
+static void pause_a_moment(void) {
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
+    __builtin_ia32_pause();
+#elif defined(__GNUC__) && defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 static void take_items(bc_threads *t, size_t thread) {
     for (;;) {
         size_t item = atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed);
@@ -38,13 +48,16 @@ static void take_items(bc_threads *t, size_t thread) {
 }
 
 static unsigned wait_for_turn(bc_threads *t, unsigned seen) {
-    for (int i = 0; i < SPINS; i++) {
-        unsigned turn = atomic_load_explicit(&t->turn, memory_order_acquire);
-        if (turn != seen)
-            return turn;
-        if (i % 64 == 63)
-            sched_yield();
-    }
+    const uint64_t start = bc_now_ns();
+    do {
+        for (int i = 0; i < SPINS; i++) {
+            unsigned turn = atomic_load_explicit(&t->turn, memory_order_acquire);
+            if (turn != seen)
+                return turn;
+            pause_a_moment();
+        }
+        sched_yield();
+    } while (bc_now_ns() - start < SPIN_NS);
     pthread_mutex_lock(&t->mutex);
     while (atomic_load_explicit(&t->turn, memory_order_acquire) == seen)
         pthread_cond_wait(&t->wake, &t->mutex);
@@ -141,7 +154,9 @@ void bc_parallel(bc_threads *t, size_t items, bc_work *work, const void *context
     take_items(t, 0);
     /* workers may still be in their last item, and none may see the next turn's items with this
      * turn's counter */
-    for (unsigned i = 0; atomic_load_explicit(&t->running, memory_order_acquire); i++)
-        if (i % 64 == 63)
+    for (unsigned i = 1; atomic_load_explicit(&t->running, memory_order_acquire); i++) {
+        pause_a_moment();
+        if (i % SPINS == 0)
             sched_yield();
+    }
 }

@@ -36,9 +36,8 @@ static uint32_t *axis_classes(bc_model *model, const bc_window *win, bool rows, 
 static void tap_sums(const bc_node *node, size_t filter, int32_t *sums) {
     const size_t kw = node->window.kw, line = kw + 1;
     for (size_t t = 0; t < node->window.kh * kw; t++) {
-        int32_t sum = (int32_t)node->group_in;
-        for (size_t c = 0; c < node->group_in; c++)
-            sum -= 2 * bc_weight_bit(node, filter, t * node->group_in + c);
+        const size_t minus = bc_weight_minus(node, filter, t * node->group_in, node->group_in);
+        const int32_t sum = (int32_t)node->group_in - 2 * (int32_t)minus;
         int32_t *at = sums + (t / kw + 1) * line + t % kw + 1;
         *at = sum + at[-1] + at[-(ptrdiff_t)line] - at[-(ptrdiff_t)line - 1];
     }
