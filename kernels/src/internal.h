@@ -203,6 +203,13 @@ typedef struct bc_kernels {
      * 0 * inv, where inv = 1.0f / (float)c. */
     void (*abs_mean)(size_t m, size_t c, const float *x, size_t ld, float inv, float *y);
 
+    /* ---- training ---- */
+
+    /* Of eight pixels of 16 channels, a byte each of the lower and of the higher eight, to weights
+     * whose sum runs over pixels: bit j of to[16 i + f] = bit f of low[8 i + j], and of to[16 i + 8
+     * + f] of high[8 i + j], for f < 8. No alignment. */
+    void (*turn_bits)(size_t octets, const uint8_t *low, const uint8_t *high, uint8_t *to);
+
     /* ---- the roofline ---- */
 
     /* Runs `rounds` rounds of the innermost loop of a product on registers only (no loads), so that

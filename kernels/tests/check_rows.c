@@ -134,6 +134,18 @@ static void check_conversions(rows r) {
     release_all();
 }
 
+static void check_turn(size_t octets, fill f) {
+    uint8_t *low = guarded(octets * 8, 1), *high = guarded(octets * 8, 1);
+    uint64_t *words = guarded(octets * 16, 8);
+    fill_words(words, octets * 2, f);
+    memcpy(low, words, octets * 8);
+    memcpy(high, words + octets, octets * 8);
+    const rows r = {.m = octets, .c = 16, .f = f};
+    const void *blank = guarded(octets * 16, 1);
+    COMPARE("turn_bits", blank, octets * 16, k->turn_bits(octets, low, high, out));
+    release_all();
+}
+
 static void check_pools(rows r, size_t taps) {
     const size_t inputs = r.m + taps;
     const float *x = floats(inputs * r.c, r.f);
@@ -177,6 +189,9 @@ int check_rows(void) {
                 check_conversions(r);
                 check_pools(r, taps[(i + j) % 4]);
             }
+    for (size_t octets = 1; octets < 40; octets++)
+        for (fill f = 0; f < FILLS; f++)
+            check_turn(octets, f);
     printf("rows: %d cases, %d failures\n", cases, failures);
     return failures;
 }

@@ -6,8 +6,6 @@
  * tables stay in L1 while all panels pass by. */
 #include "avx512.h"
 
-#include <string.h>
-
 BC_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512vl")
 
 enum {
@@ -18,32 +16,43 @@ enum {
     BLOCK = 32, /* octets: 6 pixels * 32 * 128 bytes = 24 KiB */
 };
 
-/* x with a minus in the lanes whose number has the bit: times +-1 is exact, and leaves the shuffle
- * port alone. */
-static BC_INLINE __m512 signs_of(const int bit) {
-    const __mmask16 set = bit == 0 ? 0xaaaa : bit == 1 ? 0xcccc : bit == 2 ? 0xf0f0 : 0xff00;
-    return _mm512_mask_blend_ps(set, _mm512_set1_ps(1.0f), _mm512_set1_ps(-1.0f));
+/* Lane b of each four: x, with a minus where bit b of `set` is. */
+static BC_INLINE __m512 signed_by(__m512 x, int set) {
+    const __m512i minus = _mm512_maskz_set1_epi32((__mmask16)(set * 0x1111), INT32_MIN);
+    return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(x), minus));
 }
 
-/* Lane b: (+-x0 + +-x1) + (+-x2 + +-x3), a minus where bit i of b is set. */
-static BC_INLINE __m512 group_sums(const float x[4]) {
-    const __m512 first = _mm512_fmadd_ps(_mm512_set1_ps(x[1]), signs_of(1),
-                                         _mm512_mul_ps(_mm512_set1_ps(x[0]), signs_of(0))),
-                 second = _mm512_fmadd_ps(_mm512_set1_ps(x[3]), signs_of(3),
-                                          _mm512_mul_ps(_mm512_set1_ps(x[2]), signs_of(2)));
-    return _mm512_add_ps(first, second);
+/* In each four, of the pair x, y: +-x +-y, a minus for bits 0 and 1 of the lane's number. */
+#define PAIR_SUMS(v, x, y)                                                                         \
+    _mm512_add_ps(signed_by(_mm512_permute_ps(v, (x) * 0x55), 0xa),                                \
+                  signed_by(_mm512_permute_ps(v, (y) * 0x55), 0xc))
+
+/* Tables of the four groups of v. Lane b of one: (+-x0 + +-x1) + (+-x2 + +-x3), a minus where bit i
+ * of b is set. */
+static BC_INLINE void store_tables(float *to, __m512 v, size_t groups) {
+    const __m512 first = PAIR_SUMS(v, 0, 1), second = PAIR_SUMS(v, 2, 3);
+    const __m512i fours = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    for (size_t g = 0; g < groups; g++) {
+        const __m512i low = _mm512_add_epi32(
+                          _mm512_set1_epi32((int)(4 * g)),
+                          _mm512_setr_epi32(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3)),
+                      high = _mm512_add_epi32(_mm512_set1_epi32((int)(4 * g)), fours);
+        _mm512_store_ps(to + 16 * g, _mm512_add_ps(_mm512_permutexvar_ps(low, first),
+                                                   _mm512_permutexvar_ps(high, second)));
+    }
 }
 
 void bc_ttable__avx512(size_t rows, size_t c, const float *x, void *table) {
     const size_t padded = bc_round_up(c, 8);
     float *to = table;
-    for (size_t r = 0; r < rows; r++, x += c)
-        for (size_t i = 0; i < padded; i += 4, to += 16) {
-            float last[4] = {0};
-            if (i + 4 > c && i < c)
-                memcpy(last, x + i, (c - i) * sizeof *last);
-            _mm512_store_ps(to, group_sums(i + 4 > c ? last : x + i));
-        }
+    for (size_t r = 0; r < rows; r++, x += c, to += 4 * padded) {
+        size_t i = 0;
+        for (; i + 16 <= c; i += 16)
+            store_tables(to + 4 * i, _mm512_loadu_ps(x + i), 4);
+        if (i < c)
+            store_tables(to + 4 * i, _mm512_maskz_loadu_ps((__mmask16)((1u << (c - i)) - 1), x + i),
+                         (padded - i) / 4);
+    }
 }
 
 /* A block of K: `octets` of each of `taps` taps from pointer t on; weights at w, `w_tap` bytes from

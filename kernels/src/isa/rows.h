@@ -123,7 +123,30 @@ static void abs_mean(size_t m, size_t c, const float *x, size_t ld, float inv, f
     }
 }
 
+/* Bit j of byte i becomes bit i of byte j. */
+static BC_INLINE uint64_t turn8x8(uint64_t x) {
+    uint64_t t = (x ^ x >> 7) & 0x00aa00aa00aa00aau;
+    x ^= t ^ t << 7;
+    t = (x ^ x >> 14) & 0x0000cccc0000ccccu;
+    x ^= t ^ t << 14;
+    t = (x ^ x >> 28) & 0x00000000f0f0f0f0u;
+    return x ^ t ^ t << 28;
+}
+
+static void turn_bits(size_t octets, const uint8_t *restrict low, const uint8_t *restrict high,
+                      uint8_t *restrict to) {
+    for (size_t i = 0; i < octets; i++) {
+        uint64_t x, y;
+        memcpy(&x, low + 8 * i, sizeof x);
+        memcpy(&y, high + 8 * i, sizeof y);
+        x = turn8x8(x);
+        y = turn8x8(y);
+        memcpy(to + 16 * i, &x, sizeof x);
+        memcpy(to + 16 * i + 8, &y, sizeof y);
+    }
+}
+
 /* These kernels' members of a table. */
 #define BC_ROWS                                                                                    \
     .fdepthwise = fdepthwise, .steps = steps, .i32_to_bits = i32_to_bits, .max_pool = max_pool,    \
-    .avg_pool = avg_pool, .bit_pool = bit_pool, .abs_mean = abs_mean
+    .avg_pool = avg_pool, .bit_pool = bit_pool, .abs_mean = abs_mean, .turn_bits = turn_bits

@@ -198,6 +198,15 @@ static void abs_mean__scalar(size_t m, size_t c, const float *x, size_t ld, floa
     }
 }
 
+static void turn_bits__scalar(size_t octets, const uint8_t *low, const uint8_t *high, uint8_t *to) {
+    memset(to, 0, octets * 16);
+    for (size_t i = 0; i < octets * 8; i++)
+        for (size_t f = 0; f < 8; f++) {
+            to[i / 8 * 16 + f] |= (uint8_t)((low[i] >> f & 1) << i % 8);
+            to[i / 8 * 16 + 8 + f] |= (uint8_t)((high[i] >> f & 1) << i % 8);
+        }
+}
+
 /* One chain per kind is enough here: this peak is that of plain C, not of the machine. */
 static uint64_t peak__scalar(bc_peak kind, uint64_t rounds, uint64_t *sink) {
     uint64_t x = *sink | 1, sum = 0;
@@ -237,6 +246,7 @@ const bc_kernels bc_kernels_scalar = {
     .avg_pool = avg_pool__scalar,
     .bit_pool = bit_pool__scalar,
     .abs_mean = abs_mean__scalar,
+    .turn_bits = turn_bits__scalar,
     BC_TABLES_SCALAR,
     .peak = peak__scalar,
 };

@@ -1,0 +1,40 @@
+/* backward.h: what the two gradients of a convolution share. */
+#ifndef BC_TRAIN_BACKWARD_H
+#define BC_TRAIN_BACKWARD_H
+
+#include "train.h"
+
+typedef struct bc_backward {
+    const bc_kernels *kernels;
+    const train_conv *c;
+    const char *bits;
+    const float *alpha, *dy, *x;
+    bc_estimator estimator;
+    float *dx;
+    /* of the input's gradient */
+    uint8_t *panels;          /* weights of all classes, `class_bytes` each */
+    size_t high, wide;        /* classes of rows and of columns */
+    size_t top, left;         /* rows and columns of dy that lie outside of a window, at most */
+    size_t dy_w, class_bytes; /* dy_w: with the border */
+    /* of the weights' gradient */
+    size_t block;    /* most pixels that are summed together */
+    size_t together; /* most images that one call brings */
+} bc_backward;
+
+/* ---- input_gradient.c ---- */
+
+void bc_input_gradient_shape(bc_backward *b);
+size_t bc_input_gradient_panel_bytes(const bc_backward *b);
+/* Of one thread; it must be zero before the first image, and serves the others as it is left. */
+size_t bc_input_gradient_bytes(const bc_backward *b);
+void bc_input_gradient_weights(const bc_backward *b, const float *w);
+void bc_input_gradient(const bc_backward *b, size_t image, char *memory);
+
+/* ---- weight_gradient.c ---- */
+
+size_t bc_weight_gradient_bytes(const bc_backward *b); /* of one thread */
+/* Adds to sum [c_out][taps c_in] what some images bring. Outside taps count as +1. */
+void bc_weight_gradient(const bc_backward *b, size_t image, size_t images, char *memory,
+                        float *sum);
+
+#endif
