@@ -24,8 +24,8 @@ static BC_INLINE __m512 signed_by(__m512 x, int set) {
 
 /* In each four, of the pair x, y: +-x +-y, a minus for bits 0 and 1 of the lane's number. */
 #define PAIR_SUMS(v, x, y)                                                                         \
-    _mm512_add_ps(signed_by(_mm512_permute_ps(v, (x) * 0x55), 0xa),                                \
-                  signed_by(_mm512_permute_ps(v, (y) * 0x55), 0xc))
+    _mm512_add_ps(signed_by(_mm512_shuffle_ps(v, v, (x) * 0x55), 0xa),                             \
+                  signed_by(_mm512_shuffle_ps(v, v, (y) * 0x55), 0xc))
 
 /* Tables of the four groups of v. Lane b of one: (+-x0 + +-x1) + (+-x2 + +-x3), a minus where bit i
  * of b is set. */
@@ -50,7 +50,9 @@ void bc_ttable__avx512(size_t rows, size_t c, const float *x, void *table) {
         for (; i + 16 <= c; i += 16)
             store_tables(to + 4 * i, _mm512_loadu_ps(x + i), 4);
         if (i < c)
-            store_tables(to + 4 * i, _mm512_maskz_loadu_ps((__mmask16)((1u << (c - i)) - 1), x + i),
+            store_tables(to + 4 * i,
+                         _mm512_castsi512_ps(
+                             _mm512_maskz_loadu_epi32((__mmask16)((1u << (c - i)) - 1), x + i)),
                          (padded - i) / 4);
     }
 }
