@@ -197,7 +197,8 @@ def _hire_teacher(run: Run, resume: bool) -> None:
         normalize = own or normalize
     if network is None:
         return
-    run.teacher = Teacher(network, distill, run.train, normalize=(run.normalize, normalize))
+    observed = distill.attention is not None
+    run.teacher = Teacher(network, distill, run.train, normalize=(run.normalize, normalize), observed=observed)
     if distill.attention is not None:
         run.features = Features(run.graph, network, distill.attention.layers)
     if run.directory is not None and resume:

@@ -16,6 +16,7 @@ from bincompress.binarize.modules import BinaryWeightLayer
 from bincompress.data import Split
 from bincompress.errors import ModelLoadError, RecipeError
 from bincompress.finetune.feed import Batch
+from bincompress.finetune.folded import folded
 from bincompress.graph import Add
 from bincompress.load import load_model
 from bincompress.program import Normalize
@@ -23,6 +24,7 @@ from bincompress.recipe import Distill
 
 _FOLDER = "targets"
 _LOGITS, _DATA = "logits", "labels_crc32"
+_TOGETHER = 32  # images on a CPU: what passes from layer to layer stays in the cache
 Pairs = dict[str, tuple[Tensor, Tensor]]
 
 
@@ -41,9 +43,13 @@ class Teacher:
         train: Split,
         *,
         normalize: tuple[Normalize, Normalize] | None = None,
+        observed: bool = False,
     ) -> None:
-        """`normalize`: of the student and of the teacher, where they differ."""
+        """`normalize`: of the student and of the teacher, where they differ. `observed`: hooks look at its layers, so
+        that it must run as it is; otherwise what answers is `folded` of it.
+        """
         self._graph = graph
+        self._quick = graph if observed or not isinstance(graph, fx.GraphModule) else None
         self._views = distill.views
         self._images = len(train)
         self._labels_crc32 = zlib.crc32(train.labels.tobytes())
@@ -79,8 +85,11 @@ class Teacher:
         if self._renormalize is not None:
             factor, shift = (t.to(x.device) for t in self._renormalize)
             x = x * factor + shift
-        logits: Tensor = self._graph(x)
-        return logits.flatten(1)
+        if self._quick is None:  # only now: training has brought the network to its device
+            self._quick = folded(self._graph)
+        if self._quick is self._graph or x.device.type != "cpu":
+            return self._quick(x).flatten(1)
+        return torch.cat([self._quick(part).flatten(1) for part in x.split(_TOGETHER)])
 
     def save(self, directory: Path) -> None:
         """Write the views that have changed, each file at once."""
