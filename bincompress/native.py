@@ -109,6 +109,16 @@ class BcConv(Structure):
     _fields_ = tuple((name, c_uint32) for name in ("n", "h", "w", "c_in", "c_out", "kh", "kw", "sh", "sw", "ph", "pw"))
 
 
+class BcNorm(Structure):
+    """bc_norm"""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("weight", "bias", "running_mean", "running_var")),
+        ("eps", c_float),
+        ("momentum", c_float),
+    )
+
+
 _ERROR, _FLOATS = POINTER(BcError), POINTER(c_float)
 # name -> (result type, argument types); opaque bc_model and bc_session are plain pointers
 _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -142,10 +152,12 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bc_trainer_open": (c_int, (c_uint32, c_char_p, POINTER(c_void_p), _ERROR)),
     "bc_trainer_close": (None, (c_void_p,)),
     "bc_train_bits": (c_uint64, (POINTER(BcConv),)),
-    "bc_train_forward": (c_int, (c_void_p, POINTER(BcConv), *(c_void_p,) * 5, _ERROR)),
-    "bc_train_backward": (c_int, (c_void_p, POINTER(BcConv), *(c_void_p,) * 5, c_int, *(c_void_p,) * 2, _ERROR)),
-    "bc_train_prelu_forward": (c_int, (c_void_p, c_uint64, c_uint32, *(c_void_p,) * 3, _ERROR)),
-    "bc_train_prelu_backward": (c_int, (c_void_p, c_uint64, c_uint32, *(c_void_p,) * 5, _ERROR)),
+    "bc_train_forward": (c_int, (c_void_p, POINTER(BcConv), *(c_void_p,) * 6, _ERROR)),
+    "bc_train_backward": (c_int, (c_void_p, POINTER(BcConv), *(c_void_p,) * 7, c_int, *(c_void_p,) * 3, _ERROR)),
+    "bc_train_prelu_forward": (c_int, (c_void_p, c_uint64, c_uint32, *(c_void_p,) * 5, _ERROR)),
+    "bc_train_prelu_backward": (c_int, (c_void_p, c_uint64, c_uint32, *(c_void_p,) * 6, _ERROR)),
+    "bc_train_norm_forward": (c_int, (c_void_p, c_uint64, c_uint32, POINTER(BcNorm), *(c_void_p,) * 4, _ERROR)),
+    "bc_train_norm_backward": (c_int, (c_void_p, c_uint64, c_uint32, *(c_void_p,) * 7, _ERROR)),
     "bc_measure_peak": (c_int, (c_char_p, c_int, POINTER(c_double))),
 }
 

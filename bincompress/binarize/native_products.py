@@ -1,7 +1,10 @@
-"""Training on the kernels that will run the packed file: binary convolutions with the signs in front of them, PReLU.
+"""Training on the kernels that will run the packed file: binary convolutions with what is in front of them, BatchNorm
+with the addition behind it, PReLU with the shifts around it.
 
 A float convolution of +-1 wastes most of its arithmetic. Here the forward pass is XOR and popcount, exact as it will be
-shipped; the gradients are sums of floats with signs. The modules without a product are the readable twins, on torch.
+shipped; the gradients are sums of floats with signs. All else is bound by memory: a chain of modules is one pass over
+it. One module then does the work of all, and the others pass their input on as it is: they are *deferred*. The modules
+as they are without this are the readable twins, on torch.
 """
 
 from __future__ import annotations
@@ -9,20 +12,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import byref, c_void_p
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from bincompress.binarize.modules import BinaryConv2d, Pair, Sign
+from bincompress.binarize.modules import BinaryConv2d, Pair, Shift, Sign
+from bincompress.binarize.native_functions import (
+    ESTIMATORS,
+    IDENTITY,
+    Convolution,
+    batch_norm,
+    binary_conv2d,
+    prelu,
+)
 from bincompress.errors import NativeError
-from bincompress.graph import node_module
-from bincompress.native import BcConv, call, library
+from bincompress.graph import Add, node_module
+from bincompress.native import call, library
 
 _CHANNELS = 16  # the kernels take multiples of this
-_ESTIMATORS = {"identity": 0, "ste": 1, "approxsign": 2}  # bc_estimator
-_IDENTITY = _ESTIMATORS["identity"]
+Condition = Callable[[Tensor], bool]
+Front = nn.BatchNorm2d | Shift  # of a sign
 
 
 @contextmanager
@@ -38,39 +49,115 @@ def native_products(graph: fx.GraphModule) -> Iterator[int]:
     except NativeError:
         yield 0
         return
-    readers = _readers(graph)
-    layers = [layer for group in readers.values() for layer in group if isinstance(layer, BinaryConv2d)]
-    prelus = [module for module in graph.modules() if isinstance(module, nn.PReLU)]
+    patches = _Patches(graph, trainer)
     try:
-        for sign, group in readers.items():
-            convs = [layer for layer in group if isinstance(layer, BinaryConv2d)]
-            if len(convs) == len(group) and sign.estimator in _ESTIMATORS and not sign.stochastic:
-                sign.deferred = _all_binary(convs)
-            for layer in convs:
-                layer.product = _product(trainer, sign)
-        for prelu in prelus:
-            prelu.forward = _prelu(trainer, prelu)  # type: ignore[method-assign, assignment]
-        yield len(layers)
+        yield patches.apply()
     finally:
-        for sign in readers:
-            sign.deferred = None
-        for layer in layers:
-            layer.product = None
-        for prelu in prelus:
-            del prelu.forward
+        patches.undo()
         library().bc_trainer_close(trainer)
 
 
-def _readers(graph: fx.GraphModule) -> dict[Sign, list[BinaryConv2d | None]]:
-    """What reads each sign: a convolution that the library can do, or None."""
-    found: dict[Sign, list[BinaryConv2d | None]] = {}
-    for node in graph.graph.nodes:
-        if node.op == "call_module" and isinstance(sign := node_module(graph, node), Sign):
-            for user in node.users:
-                layer = node_module(graph, user) if user.op == "call_module" else None
-                served = layer if isinstance(layer, BinaryConv2d) and _serves(layer) else None
-                found.setdefault(sign, []).append(served)
-    return found
+class _Patches:
+    """What is changed on the modules of a graph, and taken back."""
+
+    def __init__(self, graph: fx.GraphModule, trainer: c_void_p) -> None:
+        self._graph = graph
+        self._trainer = trainer
+        self._signs: list[Sign] = []
+        self._convs: list[BinaryConv2d] = []
+        self._patched: dict[nn.Module, None] = {}  # in order
+
+    def apply(self) -> int:
+        """Returns: how many convolutions are served."""
+        nodes = [node for node in self._graph.graph.nodes if node.op == "call_module"]
+        patches: tuple[tuple[type[nn.Module], Callable[[fx.Node, Any], None]], ...] = (
+            (Sign, self._patch_sign),
+            (nn.PReLU, self._patch_prelu),
+            (Add, self._patch_add),
+            (nn.BatchNorm2d, self._patch_norm),
+        )
+        for kind, patch in patches:
+            for node in nodes:
+                module = node_module(self._graph, node)
+                if isinstance(module, kind) and module not in self._patched:
+                    patch(node, module)
+        return len(self._convs)
+
+    def undo(self) -> None:
+        """Every module as it was."""
+        for sign in self._signs:
+            sign.deferred = None
+        for conv in self._convs:
+            conv.product = None
+        for module in self._patched:
+            del module.forward
+
+    def _forward(self, module: nn.Module, forward: Callable[..., Tensor]) -> None:
+        module.forward = forward
+        self._patched[module] = None
+
+    def _before(self, node: fx.Node, index: int = 0) -> nn.Module | None:
+        """The module of this input of a node, if nothing else sees what it returns."""
+        source = node.all_input_nodes[index]
+        if source.op != "call_module" or len(source.users) != 1:
+            return None
+        module = node_module(self._graph, source)
+        return None if module in self._patched or module._forward_hooks else module
+
+    def _patch_sign(self, node: fx.Node, sign: Sign) -> None:
+        readers = [node_module(self._graph, user) if user.op == "call_module" else None for user in node.users]
+        convs = [layer for layer in readers if isinstance(layer, BinaryConv2d) and _serves(layer)]
+        front: Front | None = None
+        if len(convs) == len(readers) and sign.estimator in ESTIMATORS and not sign.stochastic:
+            sign.deferred = _all_binary(convs)
+            module = self._before(node)
+            pads = any(layer.pad_value and layer.padding != (0, 0) for layer in convs)  # behind the sign
+            once = len(convs) == 1  # a norm moves its averages
+            if not pads and (isinstance(module, Shift) or (once and _serves_norm(module))):
+                front = module
+        if front is not None:
+            self._forward(front, _deferred(front, _passes(sign, front), self._trainer))
+        for layer in convs:
+            layer.product = _product(self._trainer, sign, front)
+        self._signs.append(sign)
+        self._convs += convs
+
+    def _patch_prelu(self, node: fx.Node, module: nn.PReLU) -> None:
+        before, after, users = self._before(node), None, list(node.users)
+        if len(users) == 1 and users[0].op == "call_module" and not module._forward_hooks:
+            after = node_module(self._graph, users[0])
+        lead, trail = (m if isinstance(m, Shift) and m not in self._patched else None for m in (before, after))
+
+        def serves(x: Tensor) -> bool:
+            return _native(x) and module.weight.numel() == x.shape[1]
+
+        def forward(x: Tensor) -> Tensor:
+            if not serves(x):
+                return F.prelu(x, module.weight)
+            return prelu(x, module.weight, _amount(lead), _amount(trail), self._trainer)
+
+        self._forward(module, forward)
+        for shift in (lead, trail):
+            if shift is not None:
+                self._forward(shift, _deferred(shift, serves, self._trainer))
+
+    def _patch_add(self, node: fx.Node, add: Add) -> None:
+        if len(node.all_input_nodes) != 2:  # a tensor added to itself
+            return
+        for index in (0, 1):
+            norm = self._before(node, index)
+            if _serves_norm(norm):
+                self._forward(norm, _deferred(norm, lambda x: True, self._trainer))
+                self._forward(add, _norm_add(norm, index, self._trainer))
+                return
+
+    def _patch_norm(self, node: fx.Node, norm: nn.BatchNorm2d) -> None:
+        if _serves_norm(norm):
+            self._forward(norm, _deferred(norm, lambda x: False, self._trainer))
+
+
+def _amount(shift: Shift | None) -> Tensor | None:
+    return None if shift is None else shift.shift
 
 
 def _serves(layer: BinaryConv2d) -> bool:
@@ -83,103 +170,74 @@ def _serves(layer: BinaryConv2d) -> bool:
     )
 
 
+def _serves_norm(module: nn.Module | None) -> TypeGuard[nn.BatchNorm2d]:
+    """Subclasses compute something else."""
+    return type(module) is nn.BatchNorm2d and module.affine and module.track_running_stats
+
+
 def _native(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype == torch.float32
+    return x.device.type == "cpu" and x.dtype == torch.float32 and x.dim() == 4
 
 
-def _all_binary(layers: list[BinaryConv2d]) -> Callable[[Tensor], bool]:
+def _trains(norm: nn.BatchNorm2d, x: Tensor) -> bool:
+    """Whether a norm takes its statistics from x; from a single pixel there are none, and torch says so."""
+    return norm.training and _native(x) and x.numel() > x.shape[1]
+
+
+def _all_binary(layers: list[BinaryConv2d]) -> Condition:
     """Whether a sign may pass its input on as it is: all that read it take the signs themselves."""
     return lambda x: _native(x) and all(layer.binarize_weight for layer in layers)
 
 
-def _product(trainer: c_void_p, sign: Sign) -> Callable[[Tensor, Tensor, Pair, Pair], Tensor]:
-    def product(x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
-        if not sign.binarize or not _native(x):
-            return F.conv2d(x, weight, None, stride, padding)
-        deferred = sign.deferred is not None and sign.deferred(x)
-        estimator = _ESTIMATORS[sign.estimator] if deferred else _IDENTITY
-        y: Tensor = _BinaryConv2d.apply(x, weight, stride, padding, estimator, trainer)  # type: ignore[no-untyped-call]
-        return y
+def _passes(sign: Sign, front: nn.Module) -> Condition:
+    """Whether what is in front of a sign may pass its input on as the sign does."""
 
-    return product
+    def passes(x: Tensor) -> bool:
+        ready = not isinstance(front, nn.BatchNorm2d) or _trains(front, x)
+        return ready and sign.binarize and sign.deferred is not None and sign.deferred(x)
+
+    return passes
 
 
-def _prelu(trainer: c_void_p, module: nn.PReLU) -> Callable[[Tensor], Tensor]:
+def _deferred(module: Front, passes: Condition, trainer: c_void_p) -> Callable[[Tensor], Tensor]:
+    """A forward that passes x on where the module behind it will do this one's work."""
+    twin = type(module).forward
+
     def forward(x: Tensor) -> Tensor:
-        if not _native(x) or x.dim() != 4 or module.weight.numel() != x.shape[1]:
-            return F.prelu(x, module.weight)
-        y: Tensor = _PRelu.apply(x, module.weight, trainer)  # type: ignore[no-untyped-call]
-        return y
+        if isinstance(module, nn.BatchNorm2d) and not _trains(module, x):
+            return twin(module, x)  # type: ignore[arg-type]
+        if passes(x):
+            return x
+        if isinstance(module, nn.BatchNorm2d):
+            return batch_norm(x, None, module, trainer)
+        return twin(module, x)  # type: ignore[arg-type]
 
     return forward
 
 
-class _BinaryConv2d(torch.autograd.Function):
-    """conv2d(sgn(x), w) of w whose magnitude is the same all over a filter, zero padded; the sign's gradient is given.
+def _norm_add(norm: nn.BatchNorm2d, index: int, trainer: c_void_p) -> Callable[[Tensor, Tensor], Tensor]:
+    """An addition of which one operand is the input of a norm that is deferred."""
 
-    Shapes: x (N, C_in, H, W), w (C_out, C_in, KH, KW) -> (N, C_out, H', W'), all float32.
-    """
+    def forward(a: Tensor, b: Tensor) -> Tensor:
+        x, addend = (a, b) if index == 0 else (b, a)
+        if not _trains(norm, x):
+            return a + b
+        if not _native(addend) or addend.shape != x.shape:
+            return batch_norm(x, None, norm, trainer) + addend
+        return batch_norm(x, addend, norm, trainer)
 
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, w: Tensor, stride: Pair, padding: Pair, estimator: int, trainer: c_void_p
-    ) -> Tensor:
-        (n, c_in, height, width), (c_out, _, kh, kw) = x.shape, w.shape
-        conv = BcConv(n, height, width, c_in, c_out, kh, kw, *stride, *padding)
-        image, weight, scale = _channels_last(x), _channels_last(w), w[:, 0, 0, 0].abs()
-        out_height = (height + 2 * padding[0] - kh) // stride[0] + 1
-        out_width = (width + 2 * padding[1] - kw) // stride[1] + 1
-        y = _empty(n, c_out, out_height, out_width)
-        bits = torch.empty(library().bc_train_bits(byref(conv)), dtype=torch.uint8)
-        operands = (image, weight, scale, y, bits)  # named, so that they outlive the call
-        call("binary convolution", library().bc_train_forward, trainer, byref(conv), *map(_pointer, operands))
-        ctx.save_for_backward(bits, weight, scale, None if estimator == _IDENTITY else image)
-        ctx.conv, ctx.estimator, ctx.trainer = conv, estimator, trainer
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, None, None, None, None]:
-        bits, weight, scale, image = ctx.saved_tensors
-        conv: BcConv = ctx.conv
-        dx = _empty(conv.n, conv.c_in, conv.h, conv.w) if ctx.needs_input_grad[0] else None
-        dw, dy = _empty(*weight.shape), _channels_last(grads[0])
-        inputs, outputs = map(_pointer, (bits, weight, scale, dy, image)), map(_pointer, (dx, dw))
-        backward = library().bc_train_backward
-        call("gradient of a binary convolution", backward, ctx.trainer, byref(conv), *inputs, ctx.estimator, *outputs)
-        return dx, dw, None, None, None, None
+    return forward
 
 
-class _PRelu(torch.autograd.Function):
-    """x >= 0 ? x : x * slope[c]; torch's own gradient is not vectorised for channels_last. (N, C, H, W) -> the same."""
+def _product(trainer: c_void_p, sign: Sign, front: Front | None) -> Callable[[Tensor, Tensor, Pair, Pair], Tensor]:
+    def product(x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
+        if not sign.binarize or not _native(x):
+            return F.conv2d(x, weight, None, stride, padding)
+        deferred = sign.deferred is not None and sign.deferred(x)
+        estimator = ESTIMATORS[sign.estimator] if deferred else IDENTITY
+        norm, shift = None, None
+        if front is not None and _passes(sign, front)(x):
+            norm, shift = (front, None) if isinstance(front, nn.BatchNorm2d) else (None, front.shift)
+        return binary_conv2d(x, weight, shift, Convolution(trainer, stride, padding, estimator, norm))
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, slope: Tensor, trainer: c_void_p) -> Tensor:
-        image, y = _channels_last(x), _empty(*x.shape)
-        rows = (x.numel() // x.shape[1], x.shape[1])
-        operands = map(_pointer, (image, slope, y))
-        call("prelu", library().bc_train_prelu_forward, trainer, *rows, *operands)
-        ctx.save_for_backward(image, slope)
-        ctx.rows, ctx.trainer = rows, trainer
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        image, slope = ctx.saved_tensors
-        dy, dx, d_slope = _channels_last(grads[0]), _empty(*image.shape), torch.empty_like(slope)
-        operands = map(_pointer, (image, slope, dy, dx, d_slope))
-        call("gradient of prelu", library().bc_train_prelu_backward, ctx.trainer, *ctx.rows, *operands)
-        return dx, d_slope, None
-
-
-def _empty(n: int, c: int, height: int, width: int) -> Tensor:
-    """Memory in the order N, H, W, C; (N, C, H, W) to torch."""
-    return torch.empty(n, height, width, c).permute(0, 3, 1, 2)
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """`x` in memory order N, H, W, C; torch calls some tensors channels_last whose strides of size-1 axes are not."""
-    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-
-
-def _pointer(x: Tensor | None) -> c_void_p:
-    return c_void_p(None if x is None else x.data_ptr())
+    return product

@@ -1,4 +1,4 @@
-"""A copy of a float network for evaluation alone, at the cost of its convolutions: BatchNorms folded, ReLUs in place."""
+"""A copy of a float network for evaluation, at the cost of its convolutions: BatchNorms folded, ReLUs in place."""
 
 from __future__ import annotations
 

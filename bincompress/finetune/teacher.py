@@ -49,7 +49,7 @@ class Teacher:
         that it must run as it is; otherwise what answers is `folded` of it.
         """
         self._graph = graph
-        self._quick = graph if observed or not isinstance(graph, fx.GraphModule) else None
+        self._quick: nn.Module | None = graph if observed or not isinstance(graph, fx.GraphModule) else None
         self._views = distill.views
         self._images = len(train)
         self._labels_crc32 = zlib.crc32(train.labels.tobytes())
@@ -86,10 +86,10 @@ class Teacher:
             factor, shift = (t.to(x.device) for t in self._renormalize)
             x = x * factor + shift
         if self._quick is None:  # only now: training has brought the network to its device
+            assert isinstance(self._graph, fx.GraphModule)
             self._quick = folded(self._graph)
-        if self._quick is self._graph or x.device.type != "cpu":
-            return self._quick(x).flatten(1)
-        return torch.cat([self._quick(part).flatten(1) for part in x.split(_TOGETHER)])
+        together = _TOGETHER if self._quick is not self._graph and x.device.type == "cpu" else len(x)
+        return torch.cat([self._quick(part).flatten(1) for part in torch.split(x, together)])
 
     def save(self, directory: Path) -> None:
         """Write the views that have changed, each file at once."""

@@ -1,12 +1,13 @@
-/* bincompress_train.h: convolutions of a 1-bit network while it is trained.
+/* bincompress_train.h: the layers of a 1-bit network while it is trained.
  *
- * The same kernels that run a packed file do the forward pass, so what is trained is computed as it
- * will be shipped; the two gradients are sums of floats with signs. Activations and weights are
- * +-1, everything is NHWC float32.
+ * The same kernels that run a packed file do the forward pass of its convolutions, so what is
+ * trained is computed as it will be shipped; the two gradients are sums of floats with signs.
+ * Activations and weights are +-1, everything is NHWC float32.
  *
- *     y[n, oy, ox, o]   = alpha[o] * sum over ky, kx, c of x[n, oy sh + ky - ph, ox sw + kx - pw,
- * c] * w[o, ky, kx, c] dx                = its gradient to x, with alpha dw[o, ky, kx, c]  = its
- * gradient to w, without alpha
+ *     y[n, oy, ox, o] = alpha[o] * sum over ky, kx, c of
+ *                           x[n, oy sh + ky - ph, ox sw + kx - pw, c] * w[o, ky, kx, c]
+ *     dx              = its gradient to x, with alpha
+ *     dw[o, ky, kx, c] = its gradient to w, without alpha
  *
  * Outside taps count as 0. A bc_trainer has a pool of threads and scratch memory; one thread at a
  * time may use it. The number of threads never changes a bit of any result.
@@ -38,11 +39,13 @@ BC_API void bc_trainer_close(bc_trainer *trainer);
  * is not supported. */
 BC_API uint64_t bc_train_bits(const bc_conv *conv);
 
-/* x: [n][h][w][c_in], negative is -1; w: [c_out][kh][kw][c_in] of signs; alpha: [c_out]; y:
- * [n][oh][ow][c_out]; bits: bc_train_bits(conv) bytes at an address that 8 divides, written. */
+/* x: [n][h][w][c_in], negative is -1; input: [2][c_in], scale and shift of the channels of x on
+ * the way to the sign, so that x * scale + shift is what is signed, or NULL; w:
+ * [c_out][kh][kw][c_in] of signs; alpha: [c_out]; y: [n][oh][ow][c_out]; bits: bc_train_bits(conv)
+ * bytes at an address that 8 divides, written. */
 BC_API bc_status bc_train_forward(bc_trainer *trainer, const bc_conv *conv, const float *x,
-                                  const float *w, const float *alpha, float *y, void *bits,
-                                  bc_error *error);
+                                  const float *input, const float *w, const float *alpha, float *y,
+                                  void *bits, bc_error *error);
 
 /* What stands in for the derivative of the sign that x went through. */
 typedef enum bc_estimator {
@@ -52,19 +55,46 @@ typedef enum bc_estimator {
 } bc_estimator;
 
 /* bits: from the forward pass; dy: [n][oh][ow][c_out]; dx: as x, or NULL; dw: as w.
- * dx is multiplied with the estimator's value at x, which may be NULL for BC_IDENTITY. */
+ * dx is multiplied with the estimator's value at what was signed; so it is the gradient to x *
+ * scale
+ * + shift, not to x. x may be NULL for BC_IDENTITY without input. sums: with input, [2][c_in]: of
+ * dx, and of dx * (x - center), over all pixels; center: [c_in]. */
 BC_API bc_status bc_train_backward(bc_trainer *trainer, const bc_conv *conv, const void *bits,
                                    const float *w, const float *alpha, const float *dy,
-                                   const float *x, bc_estimator estimator, float *dx, float *dw,
+                                   const float *x, const float *input, const float *center,
+                                   bc_estimator estimator, float *dx, double *sums, float *dw,
                                    bc_error *error);
 
-/* PReLU over rows of c channels: y = x >= 0 ? x : x * slope; dx = x > 0 ? dy : dy * slope. */
+/* PReLU between two shifts over rows of c channels, each of which may be NULL, 0: with v = x +
+ * before, y = (v >= 0 ? v : v * slope) + after; dx = v > 0 ? dy : dy * slope. grads: [3][c], of the
+ * slope, of `before` and of `after`. */
 BC_API bc_status bc_train_prelu_forward(bc_trainer *trainer, uint64_t pixels, uint32_t c,
-                                        const float *x, const float *slope, float *y,
-                                        bc_error *error);
+                                        const float *x, const float *slope, const float *before,
+                                        const float *after, float *y, bc_error *error);
 BC_API bc_status bc_train_prelu_backward(bc_trainer *trainer, uint64_t pixels, uint32_t c,
-                                         const float *x, const float *slope, const float *dy,
-                                         float *dx, float *dslope, bc_error *error);
+                                         const float *x, const float *slope, const float *before,
+                                         const float *dy, float *dx, float *grads, bc_error *error);
+
+/* BatchNorm over rows of c channels, c floats each; weight and bias may be NULL, and both running
+ * averages, which are moved by `momentum` towards the batch's mean and unbiased variance. */
+typedef struct bc_norm {
+    const float *weight, *bias;
+    float *running_mean, *running_var;
+    float eps, momentum;
+} bc_norm;
+
+/* y = x * scale + shift (+ addend, unless NULL), or nothing, if it is NULL. stats: [4][c], written:
+ * mean, 1 / standard deviation, scale, shift. */
+BC_API bc_status bc_train_norm_forward(bc_trainer *trainer, uint64_t pixels, uint32_t c,
+                                       const bc_norm *norm, const float *x, const float *addend,
+                                       float *y, float *stats, bc_error *error);
+
+/* stats: from the forward pass; sums: of bc_train_backward around its mean, or NULL; dx may be dy.
+ */
+BC_API bc_status bc_train_norm_backward(bc_trainer *trainer, uint64_t pixels, uint32_t c,
+                                        const float *x, const float *stats, const float *dy,
+                                        const double *sums, float *dx, float *dweight, float *dbias,
+                                        bc_error *error);
 
 #ifdef __cplusplus
 }

@@ -14,6 +14,7 @@ typedef struct work {
     const bc_backward *b;
     float *lanes;  /* [LANES][c_out][taps c_in] */
     float *border; /* [LANES][taps][c_out] */
+    double *sums;  /* [LANES][2][c_in] */
     char *thread_memory;
     size_t input_bytes, thread_bytes;
 } work;
@@ -62,13 +63,15 @@ static void lane(const void *context, size_t index, size_t thread) {
     float *sum = k->lanes + index * c->c_out * c->k,
           *border = k->border + index * c->taps * c->c_out;
     memset(sum, 0, c->c_out * c->k * sizeof *sum);
+    double *sums = k->sums + index * 2 * c->c_in;
     memset(border, 0, c->taps * c->c_out * sizeof *border);
+    memset(sums, 0, 2 * c->c_in * sizeof *sums);
     const size_t end = c->n * (index + 1) / LANES;
     for (size_t image = c->n * index / LANES, next; image < end; image = next) {
         next = bc_min(image + b->together, end);
         for (size_t i = image; i < next; i++) {
             if (b->dx)
-                bc_input_gradient(b, i, memory);
+                bc_input_gradient(b, i, memory, sums);
             add_border(b, i, border);
         }
         bc_weight_gradient(b, image, next - image, memory + k->input_bytes, sum);
@@ -98,10 +101,12 @@ static void add_lanes(const work *k, float *dw) {
 
 bc_status bc_train_backward(bc_trainer *trainer, const bc_conv *conv, const void *bits,
                             const float *w, const float *alpha, const float *dy, const float *x,
-                            bc_estimator estimator, float *dx, float *dw, bc_error *error) {
+                            const float *input, const float *center, bc_estimator estimator,
+                            float *dx, double *sums, float *dw, bc_error *error) {
     train_conv c;
     if (!trainer || !conv || !bits || !w || !alpha || !dy || !dw ||
-        (!x && estimator != BC_IDENTITY) || !bc_train_conv(conv, &c))
+        (!x && (input || estimator != BC_IDENTITY)) || (input && (!center || !sums)) ||
+        !bc_train_conv(conv, &c))
         return bc_fail(error, BC_ERR_ARGUMENT, -1,
                        "a null pointer, or a convolution that is not supported");
     if (estimator != BC_IDENTITY && estimator != BC_STE && estimator != BC_APPROXSIGN)
@@ -112,6 +117,8 @@ bc_status bc_train_backward(bc_trainer *trainer, const bc_conv *conv, const void
                      .alpha = alpha,
                      .dy = dy,
                      .x = x,
+                     .input = input,
+                     .center = center,
                      .estimator = estimator,
                      .dx = dx,
                      .block = BLOCK_PIXELS,
@@ -121,15 +128,17 @@ bc_status bc_train_backward(bc_trainer *trainer, const bc_conv *conv, const void
     k.thread_bytes = k.input_bytes + bc_weight_gradient_bytes(&b);
     const size_t panel_bytes = bc_input_gradient_panel_bytes(&b),
                  lane_bytes = bc_round_up(LANES * c.c_out * c.k * 4, 64),
-                 border_bytes = bc_round_up(LANES * c.taps * c.c_out * 4, 64);
-    char *memory = bc_train_scratch(trainer, panel_bytes + lane_bytes + border_bytes +
+                 border_bytes = bc_round_up(LANES * c.taps * c.c_out * 4, 64),
+                 sum_bytes = LANES * 2 * c.c_in * sizeof *sums;
+    char *memory = bc_train_scratch(trainer, panel_bytes + lane_bytes + border_bytes + sum_bytes +
                                                  trainer->thread_count * k.thread_bytes);
     if (!memory)
         return bc_fail(error, BC_ERR_MEMORY, -1, "no memory for a training step's scratch");
     b.panels = (uint8_t *)memory;
     k.lanes = (float *)(void *)(memory += panel_bytes);
     k.border = (float *)(void *)(memory += lane_bytes);
-    k.thread_memory = memory + border_bytes;
+    k.sums = (double *)(void *)(memory += border_bytes);
+    k.thread_memory = memory + sum_bytes;
     if (dx) {
         bc_input_gradient_weights(&b, w);
         for (size_t t = 0; t < trainer->thread_count; t++)
@@ -137,5 +146,10 @@ bc_status bc_train_backward(bc_trainer *trainer, const bc_conv *conv, const void
     }
     bc_parallel(trainer->threads, LANES, lane, &k);
     add_lanes(&k, dw);
+    for (size_t i = 0; input && i < 2 * c.c_in; i++) {
+        sums[i] = 0;
+        for (size_t l = 0; l < LANES; l++)
+            sums[i] += k.sums[l * 2 * c.c_in + i];
+    }
     return BC_OK;
 }

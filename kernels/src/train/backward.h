@@ -9,6 +9,7 @@ typedef struct bc_backward {
     const train_conv *c;
     const char *bits;
     const float *alpha, *dy, *x;
+    const float *input, *center; /* or NULL: of what is signed, and of `sums` */
     bc_estimator estimator;
     float *dx;
     /* of the input's gradient */
@@ -28,7 +29,8 @@ size_t bc_input_gradient_panel_bytes(const bc_backward *b);
 /* Of one thread; it must be zero before the first image, and serves the others as it is left. */
 size_t bc_input_gradient_bytes(const bc_backward *b);
 void bc_input_gradient_weights(const bc_backward *b, const float *w);
-void bc_input_gradient(const bc_backward *b, size_t image, char *memory);
+/* sums: with an input, [2][c_in], are added to. */
+void bc_input_gradient(const bc_backward *b, size_t image, char *memory, double *sums);
 
 /* ---- weight_gradient.c ---- */
 

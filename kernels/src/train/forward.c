@@ -15,7 +15,7 @@ enum { CHUNK = 192 }; /* pixels per call of the product */
 typedef struct forward {
     const bc_trainer *trainer;
     const train_conv *c;
-    const float *x, *alpha, *zeros;
+    const float *x, *input, *alpha, *zeros;
     float *y;
     char *bits;
     uint64_t *panels;
@@ -86,10 +86,17 @@ static void pack_image(const forward *f, size_t image) {
     memset(bits, 0, c->image_bytes);
     for (size_t y = 0; y < c->h; y++) {
         size_t at = (y + c->ph) * c->padded_w + c->pw;
-        const bc_row_step steps[] = {
-            {.op = BC_ROW_LOAD, .x = f->x + (image * c->h + y) * c->w * c->c_in, .ld = c->c_in},
-            {.op = BC_ROW_SIGN, .to = bits + at * c->pixel_bytes, .ld = c->pixel_bytes}};
-        f->trainer->kernels->steps(c->w, c->c_in, steps, 2);
+        const bc_row_step load = {.op = BC_ROW_LOAD,
+                                  .x = f->x + (image * c->h + y) * c->w * c->c_in,
+                                  .ld = c->c_in},
+                          sign = {.op = BC_ROW_SIGN,
+                                  .to = bits + at * c->pixel_bytes,
+                                  .ld = c->pixel_bytes},
+                          affine = {.op = BC_ROW_AFFINE,
+                                    .scale = f->input,
+                                    .bias = f->input ? f->input + c->c_in : NULL};
+        const bc_row_step steps[] = {load, f->input ? affine : sign, sign};
+        f->trainer->kernels->steps(c->w, c->c_in, steps, f->input ? 3 : 2);
     }
 }
 
@@ -145,8 +152,9 @@ static void forward_image(const void *context, size_t image, size_t thread) {
     }
 }
 
-bc_status bc_train_forward(bc_trainer *trainer, const bc_conv *conv, const float *x, const float *w,
-                           const float *alpha, float *y, void *bits, bc_error *error) {
+bc_status bc_train_forward(bc_trainer *trainer, const bc_conv *conv, const float *x,
+                           const float *input, const float *w, const float *alpha, float *y,
+                           void *bits, bc_error *error) {
     train_conv c;
     if (!trainer || !conv || !x || !w || !alpha || !y || !bits || !bc_train_conv(conv, &c))
         return bc_fail(error, BC_ERR_ARGUMENT, -1,
@@ -167,6 +175,7 @@ bc_status bc_train_forward(bc_trainer *trainer, const bc_conv *conv, const float
     forward f = {.trainer = trainer,
                  .c = &c,
                  .x = x,
+                 .input = input,
                  .alpha = alpha,
                  .y = y,
                  .bits = bits,

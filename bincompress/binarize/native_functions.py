@@ -1,0 +1,199 @@
+"""Differentiable functions on the C library's training kernels; tensors are float32 on the CPU, kept as N, H, W, C.
+
+Each is what a module or a chain of modules computes on torch: those are the readable twins.
+"""
+
+from __future__ import annotations
+
+from ctypes import byref, c_void_p
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bincompress.binarize.modules import Pair
+from bincompress.native import BcConv, BcNorm, call, library
+
+ESTIMATORS = {"identity": 0, "ste": 1, "approxsign": 2}  # bc_estimator
+IDENTITY = ESTIMATORS["identity"]
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """What a binary convolution is besides its tensors; `norm`: the deferred BatchNorm in front of its sign."""
+
+    trainer: c_void_p
+    stride: Pair
+    padding: Pair
+    estimator: int
+    norm: nn.BatchNorm2d | None = None
+
+
+def binary_conv2d(x: Tensor, w: Tensor, shift: Tensor | None, convolution: Convolution) -> Tensor:
+    """conv2d(sgn(x), w) of w whose magnitude is the same all over a filter, zero padded; with the sign's gradient.
+
+    In front of the sign goes `convolution.norm`, or else x + shift[c], or nothing.
+    Shapes: x (N, C_in, H, W), w (C_out, C_in, KH, KW) -> (N, C_out, H', W').
+    """
+    norm = convolution.norm
+    weight, bias = (norm.weight, norm.bias) if norm is not None else (None, shift)
+    y: Tensor = _BinaryConv2d.apply(x, w, weight, bias, convolution)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _BinaryConv2d(torch.autograd.Function):
+    """`weight` and `bias`: of the norm; without one, bias is the shift."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, weight: Tensor | None, bias: Tensor | None, of: Convolution) -> Tensor:
+        (n, c_in, height, width), (c_out, _, kh, kw) = x.shape, w.shape
+        conv = BcConv(n, height, width, c_in, c_out, kh, kw, *of.stride, *of.padding)
+        image, signs, alpha = channels_last(x), channels_last(w), w[:, 0, 0, 0].abs()
+        stats = None
+        if of.norm is not None:
+            stats = norm_statistics(of.trainer, image, of.norm)
+        elif bias is not None:
+            stats = torch.stack([torch.zeros_like(bias), torch.ones_like(bias), torch.ones_like(bias), bias])
+        out_height = (height + 2 * of.padding[0] - kh) // of.stride[0] + 1
+        out_width = (width + 2 * of.padding[1] - kw) // of.stride[1] + 1
+        y = empty(n, c_out, out_height, out_width)
+        bits = torch.empty(library().bc_train_bits(byref(conv)), dtype=torch.uint8)
+        signed = None if stats is None else stats[2:]
+        operands = (image, signed, signs, alpha, y, bits)  # named, so that they outlive the call
+        call("binary convolution", library().bc_train_forward, of.trainer, byref(conv), *map(pointer, operands))
+        saved = image if of.estimator != IDENTITY or stats is not None else None
+        ctx.save_for_backward(bits, signs, alpha, saved, stats)
+        ctx.conv, ctx.of, ctx.shifted = conv, of, bias is not None
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None, Tensor | None, None]:
+        bits, signs, alpha, image, stats = ctx.saved_tensors
+        conv: BcConv = ctx.conv
+        of: Convolution = ctx.of
+        needed = ctx.needs_input_grad[0] or stats is not None
+        dx = empty(conv.n, conv.c_in, conv.h, conv.w) if needed else None
+        dw, dy = empty(*signs.shape), channels_last(grads[0])
+        signed, center, sums = None, None, None
+        if stats is not None:
+            signed, center, sums = stats[2:], stats[0], torch.empty(2, conv.c_in, dtype=torch.float64)
+        inputs = map(pointer, (bits, signs, alpha, dy, image, signed, center))
+        outputs = map(pointer, (dx, sums, dw))
+        backward = library().bc_train_backward
+        call("gradient of a binary convolution", backward, of.trainer, byref(conv), *inputs, of.estimator, *outputs)
+        if of.norm is not None:
+            assert dx is not None
+            d_weight, d_bias = norm_gradients(of.trainer, image, stats, dx, sums, dx)
+            return dx, dw, d_weight, d_bias, None
+        return dx, dw, None, sums[0].float() if sums is not None else None, None
+
+
+def norm_statistics(
+    trainer: c_void_p, image: Tensor, norm: nn.BatchNorm2d, y: Tensor | None = None, addend: Tensor | None = None
+) -> Tensor:
+    """A BatchNorm (affine, with averages) in training: moves its averages; y = norm(image) + addend, if there are such.
+
+    Returns: (4, C): mean, 1 / standard deviation, scale, shift.
+    """
+    rows = _rows(image)
+    stats = image.new_empty(4, rows[1])
+    count = norm.num_batches_tracked
+    assert count is not None
+    count.add_(1)
+    momentum = 1 / int(count) if norm.momentum is None else norm.momentum  # None: the average over all batches
+    tensors = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+    of = BcNorm(*map(pointer, tensors), norm.eps, momentum)
+    operands = map(pointer, (image, addend, y, stats))
+    call("batch normalisation", library().bc_train_norm_forward, trainer, *rows, byref(of), *operands)
+    return stats
+
+
+def norm_gradients(
+    trainer: c_void_p, image: Tensor, stats: Tensor, dy: Tensor, sums: Tensor | None, dx: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Writes dx, which may be dy; returns the gradients to weight and bias. `sums`: of dy, dy (x - mean), if known."""
+    grads = stats.new_empty(2, stats.shape[1])
+    operands = map(pointer, (image, stats, dy, sums, dx, grads[0], grads[1]))
+    call("gradient of a norm", library().bc_train_norm_backward, trainer, *_rows(image), *operands)
+    return grads[0], grads[1]
+
+
+def batch_norm(x: Tensor, addend: Tensor | None, norm: nn.BatchNorm2d, trainer: c_void_p) -> Tensor:
+    """norm(x) in training mode, + addend. (N, C, H, W) -> the same."""
+    y: Tensor = _Norm.apply(x, addend, norm.weight, norm.bias, norm, trainer)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _Norm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        addend: Tensor | None,
+        weight: Tensor,
+        bias: Tensor,
+        norm: nn.BatchNorm2d,
+        trainer: c_void_p,
+    ) -> Tensor:
+        image, y = channels_last(x), empty(*x.shape)
+        stats = norm_statistics(trainer, image, norm, y, None if addend is None else channels_last(addend))
+        ctx.save_for_backward(image, stats)
+        ctx.trainer, ctx.added = trainer, addend is not None
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor, None, None]:
+        image, stats = ctx.saved_tensors
+        dy, dx = channels_last(grads[0]), empty(*image.shape)
+        d_weight, d_bias = norm_gradients(ctx.trainer, image, stats, dy, None, dx)
+        return dx, grads[0] if ctx.added else None, d_weight, d_bias, None, None
+
+
+def prelu(x: Tensor, slope: Tensor, before: Tensor | None, after: Tensor | None, trainer: c_void_p) -> Tensor:
+    """v = x + before[c]; (v >= 0 ? v : v * slope[c]) + after[c]. (N, C, H, W) -> the same."""
+    y: Tensor = _PRelu.apply(x, slope, before, after, trainer)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _PRelu(torch.autograd.Function):
+    """Torch's own gradient is not vectorised for channels_last."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, slope: Tensor, before: Tensor | None, after: Tensor | None, trainer: c_void_p
+    ) -> Tensor:
+        image, y = channels_last(x), empty(*x.shape)
+        operands = map(pointer, (image, slope, before, after, y))
+        call("prelu", library().bc_train_prelu_forward, trainer, *_rows(image), *operands)
+        ctx.save_for_backward(image, slope, before)
+        ctx.trainer, ctx.after = trainer, after is not None
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, None]:
+        image, slope, before = ctx.saved_tensors
+        dy, dx, sums = channels_last(grads[0]), empty(*image.shape), slope.new_empty(3, slope.numel())
+        operands = map(pointer, (image, slope, before, dy, dx, sums))
+        call("gradient of prelu", library().bc_train_prelu_backward, ctx.trainer, *_rows(image), *operands)
+        return dx, sums[0], None if before is None else sums[1], sums[2] if ctx.after else None, None
+
+
+def empty(n: int, c: int, height: int, width: int) -> Tensor:
+    """Memory in the order N, H, W, C; (N, C, H, W) to torch."""
+    return torch.empty(n, height, width, c).permute(0, 3, 1, 2)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """`x` in memory order N, H, W, C; torch calls some tensors channels_last whose strides of size-1 axes are not."""
+    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+
+def pointer(x: Tensor | None) -> c_void_p:
+    """Where its data begin; NULL for None."""
+    return c_void_p(None if x is None else x.data_ptr())
+
+
+def _rows(x: Tensor) -> tuple[int, int]:
+    """Pixels of all images, channels."""
+    return x.numel() // x.shape[1], x.shape[1]
