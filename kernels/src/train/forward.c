@@ -100,25 +100,31 @@ static void pack_image(const forward *f, size_t image) {
     }
 }
 
-/* Pointers to the kh rows of words of pixel (oy, ox); rows that begin inside a word are copied to
- * `to`. */
-static void window_rows(const forward *f, const char *image, size_t oy, size_t ox,
-                        const uint64_t **rows, uint64_t *to) {
+/* What windows see of each row of an image, `inner` words for each output column: in place where
+ * pixels fill words, else copied to `words`, [padded_h][ow][inner]. Returns the first; `row` and
+ * `column` are the words from one to the next. */
+static const uint64_t *window_rows(const forward *f, const char *image, uint64_t *words,
+                                   size_t *row, size_t *column) {
     const train_conv *c = f->c;
-    const size_t tail = c->kw * c->c_in % 64;
-    for (size_t ky = 0; ky < c->kh; ky++) {
-        const char *from = image + ((oy * c->sh + ky) * c->padded_w + ox * c->sw) * c->pixel_bytes;
-        if (c->c_in % 64 == 0) {
-            rows[ky] = (const uint64_t *)(const void *)from;
-            continue;
-        }
-        for (size_t i = 0; i < f->inner; i++)
-            memcpy(to + i, from + i * 8, 8);
-        if (tail)
-            to[f->inner - 1] &= ((uint64_t)1 << tail) - 1;
-        rows[ky] = to;
-        to += f->inner;
+    const size_t tail = c->kw * c->c_in % 64, step = c->sw * c->pixel_bytes;
+    const uint64_t last = tail ? ((uint64_t)1 << tail) - 1 : ~(uint64_t)0;
+    if (c->c_in % 64 == 0) {
+        *row = c->padded_w * c->pixel_bytes / 8;
+        *column = step / 8;
+        return (const uint64_t *)(const void *)image;
     }
+    *row = c->ow * f->inner;
+    *column = f->inner;
+    uint64_t *to = words;
+    for (size_t y = 0; y < c->padded_h; y++) {
+        const char *from = image + y * c->padded_w * c->pixel_bytes;
+        for (size_t x = 0; x < c->ow; x++, from += step, to += f->inner) {
+            for (size_t i = 0; i < f->inner; i++)
+                memcpy(to + i, from + i * 8, 8);
+            to[f->inner - 1] &= last;
+        }
+    }
+    return words;
 }
 
 static void forward_image(const void *context, size_t image, size_t thread) {
@@ -127,15 +133,18 @@ static void forward_image(const void *context, size_t image, size_t thread) {
     const bc_kernels *k = f->trainer->kernels;
     char *memory = f->thread_memory + thread * f->thread_bytes;
     const uint64_t **rows = (const uint64_t **)(void *)memory;
-    const int32_t **base = (const int32_t **)(void *)(memory + CHUNK * c->kh * sizeof *rows);
-    uint64_t *words = (uint64_t *)(void *)(base + CHUNK);
-    int32_t *pop = (int32_t *)(void *)(words + CHUNK * c->kh * f->inner);
+    const int32_t **base = (const int32_t **)(void *)(rows + CHUNK * c->kh);
+    int32_t *pop = (int32_t *)(void *)(base + CHUNK);
+    size_t row, column;
     pack_image(f, image);
-    const char *bits = f->bits + image * c->image_bytes;
+    const uint64_t *seen = window_rows(f, f->bits + image * c->image_bytes,
+                                       (uint64_t *)(void *)(pop + CHUNK * c->c_out), &row, &column);
     for (size_t p0 = 0; p0 < c->oh * c->ow; p0 += CHUNK) {
         size_t m = bc_min(CHUNK, c->oh * c->ow - p0);
         for (size_t p = 0, oy = p0 / c->ow, ox = p0 % c->ow; p < m; p++) {
-            window_rows(f, bits, oy, ox, rows + p * c->kh, words + p * c->kh * f->inner);
+            const uint64_t *from = seen + oy * c->sh * row + ox * column;
+            for (size_t ky = 0; ky < c->kh; ky++)
+                rows[p * c->kh + ky] = from + ky * row;
             base[p] = f->base + (f->row_class[oy] * f->col_classes + f->col_class[ox]) * c->c_out;
             if (++ox == c->ow) {
                 ox = 0;
@@ -167,7 +176,8 @@ bc_status bc_train_forward(bc_trainer *trainer, const bc_conv *conv, const float
            base_bytes = bc_round_up(max_classes * c.c_out * 4, 64),
            zero_bytes = bc_round_up(c.c_out * 4, 64),
            class_bytes = bc_round_up((c.oh + c.ow) * 4, 64);
-    size_t thread_bytes = bc_round_up(CHUNK * (c.kh * 8 + 8 + c.kh * inner * 8 + c.c_out * 4), 64);
+    const size_t word_bytes = c.c_in % 64 ? c.padded_h * c.ow * inner * 8 : 0;
+    size_t thread_bytes = bc_round_up(CHUNK * (c.kh * 8 + 8 + c.c_out * 4) + word_bytes, 64);
     char *memory = bc_train_scratch(trainer, panel_bytes + base_bytes + zero_bytes + class_bytes +
                                                  trainer->thread_count * thread_bytes);
     if (!memory)
