@@ -22,6 +22,7 @@
 #define BC_INTERNAL_H
 
 #include "bincompress.h"
+#include "bincompress_train.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -209,6 +210,17 @@ typedef struct bc_kernels {
      * whose sum runs over pixels: bit j of to[16 i + f] = bit f of low[8 i + j], and of to[16 i + 8
      * + f] of high[8 i + j], for f < 8. No alignment. */
     void (*turn_bits)(size_t octets, const uint8_t *low, const uint8_t *high, uint8_t *to);
+
+    /* Per channel over m rows without gaps, from +0, in order: sums[i] = sum of u, sums[c + i] =
+     * sum of u * v, where v = x - center[i] and u = dy, or v where dy is NULL. */
+    void (*center_sums)(size_t m, size_t c, const float *x, const float *dy, const float *center,
+                        float *sums);
+
+    /* dx = t >= 0 ? dx : +0 with t = 1 - |z| (BC_STE), dx * (t > 0 ? t : 0) with t = 2 - 2 |z|
+     * (BC_APPROXSIGN), or dx (BC_IDENTITY), where z = x * input[i] + input[c + i]; sums: as
+     * center_sums(m, c, x, dx, center). c: a multiple of 16; |z| at most 2^126. */
+    void (*through_sign)(size_t m, size_t c, bc_estimator estimator, const float *x,
+                         const float *input, const float *center, float *dx, float *sums);
 
     /* ---- the roofline ---- */
 

@@ -146,6 +146,25 @@ static void check_turn(size_t octets, fill f) {
     release_all();
 }
 
+static void check_gradients(rows r) {
+    const size_t n = r.m * r.c;
+    const float *x = floats(n, r.f), *dy = floats(n, FILL_RANDOM), *center = floats(r.c, r.f),
+                *input = floats(2 * r.c, FILL_RANDOM);
+    const void *blank = guarded(2 * r.c * 4, 4);
+    COMPARE("center_sums of squares", blank, 2 * r.c * 4,
+            k->center_sums(r.m, r.c, x, NULL, center, out));
+    COMPARE("center_sums", blank, 2 * r.c * 4, k->center_sums(r.m, r.c, x, dy, center, out));
+    for (bc_estimator e = BC_IDENTITY; e <= BC_APPROXSIGN && r.c % 16 == 0; e++) {
+        /* dx and, behind it, the sums */
+        char *start = guarded((n + 2 * r.c) * 4, 4);
+        memset(start, 0, (n + 2 * r.c) * 4);
+        memcpy(start, dy, n * 4);
+        COMPARE("through_sign", start, (n + 2 * r.c) * 4,
+                k->through_sign(r.m, r.c, e, x, input, center, out, (float *)out + n));
+    }
+    release_all();
+}
+
 static void check_pools(rows r, size_t taps) {
     const size_t inputs = r.m + taps;
     const float *x = floats(inputs * r.c, r.f);
@@ -187,6 +206,7 @@ int check_rows(void) {
                     check_list(r, list);
                 check_sources(r);
                 check_conversions(r);
+                check_gradients(r);
                 check_pools(r, taps[(i + j) % 4]);
             }
     for (size_t octets = 1; octets < 40; octets++)

@@ -79,6 +79,14 @@ static BC_INLINE f32x16 f32x16_prelu(f32x16 y, f32x16 x) {
     BC_BOTH(prelu_f32x8);
 }
 
+static BC_INLINE __m256 keep_f32x8(__m256 y, __m256 x) {
+    return _mm256_and_ps(y, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GE_OQ));
+}
+
+static BC_INLINE f32x16 f32x16_keep(f32x16 y, f32x16 x) {
+    BC_BOTH(keep_f32x8);
+}
+
 static BC_INLINE unsigned negative_f32x8(__m256 y) {
     return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(y, _mm256_setzero_ps(), _CMP_LT_OQ));
 }

@@ -43,6 +43,11 @@ static BC_INLINE f32x16 f32x16_prelu(f32x16 y, f32x16 slope) {
                                 _mm512_mul_ps(y, slope), y);
 }
 
+static BC_INLINE f32x16 f32x16_keep(f32x16 y, f32x16 x) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GE_OQ),
+                                _mm512_setzero_ps(), y);
+}
+
 static BC_INLINE unsigned f32x16_negative(f32x16 y) {
     return _mm512_cmp_ps_mask(y, _mm512_setzero_ps(), _CMP_LT_OQ);
 }

@@ -63,6 +63,10 @@ static BC_INLINE f32x16 f32x16_prelu(f32x16 y, f32x16 slope) {
     BC_EACH4(vbslq_f32(vcgezq_f32(y.at[j]), y.at[j], vmulq_f32(y.at[j], slope.at[j])));
 }
 
+static BC_INLINE f32x16 f32x16_keep(f32x16 y, f32x16 x) {
+    BC_EACH4(vbslq_f32(vcgezq_f32(x.at[j]), y.at[j], vdupq_n_f32(0)));
+}
+
 static BC_INLINE unsigned f32x16_negative(f32x16 y) {
     return mask_to_bits(vcltzq_f32(y.at[0]), vcltzq_f32(y.at[1])) |
            (unsigned)mask_to_bits(vcltzq_f32(y.at[2]), vcltzq_f32(y.at[3])) << 8;

@@ -66,6 +66,11 @@ static BC_INLINE f32x16 f32x16_prelu(f32x16 y, f32x16 slope) {
     BC_EACH16(y.at[j] >= 0 ? y.at[j] : product.at[j]);
 }
 
+/* x >= 0 ? y : +0 */
+static BC_INLINE f32x16 f32x16_keep(f32x16 y, f32x16 x) {
+    BC_EACH16(x.at[j] >= 0 ? y.at[j] : 0);
+}
+
 /* Bit j: y[j] < 0. */
 static BC_INLINE unsigned f32x16_negative(f32x16 y) {
     unsigned bits = 0;

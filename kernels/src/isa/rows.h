@@ -146,7 +146,82 @@ static void turn_bits(size_t octets, const uint8_t *restrict low, const uint8_t 
     }
 }
 
+/* Where a center is taken off, its negative is added: the same bits. */
+static BC_INLINE f32x16 minus_tile(const float *x, size_t n) {
+    return f32x16_mul(load_tile(x, n), f32x16_splat(-1));
+}
+
+static BC_INLINE void sum_columns(size_t m, size_t c, size_t i, size_t n, const float *x,
+                                  const float *dy, const float *center, float *sums) {
+    const f32x16 minus = minus_tile(center + i, n);
+    f32x16 sum = f32x16_splat(0), products = sum;
+    for (size_t p = 0; p < m; p++) {
+        const f32x16 v = f32x16_add(load_tile(x + p * c + i, n), minus),
+                     u = dy ? load_tile(dy + p * c + i, n) : v;
+        sum = f32x16_add(sum, u);
+        products = f32x16_add(products, f32x16_mul(u, v));
+    }
+    store_tile(sums + i, sum, n);
+    store_tile(sums + c + i, products, n);
+}
+
+static void center_sums(size_t m, size_t c, const float *x, const float *dy, const float *center,
+                        float *sums) {
+    size_t i = 0;
+    for (; i + STEP_NR <= c; i += STEP_NR)
+        if (dy)
+            sum_columns(m, c, i, STEP_NR, x, dy, center, sums);
+        else
+            sum_columns(m, c, i, STEP_NR, x, NULL, center, sums);
+    if (i < c)
+        sum_columns(m, c, i, c - i, x, dy, center, sums);
+}
+
+static BC_INLINE f32x16 through(bc_estimator estimator, f32x16 dx, f32x16 z) {
+    const f32x16 minus = f32x16_mul(z, f32x16_splat(-1));
+    if (estimator == BC_STE) {
+        const f32x16 one = f32x16_splat(1);
+        return f32x16_keep(dx, f32x16_below(f32x16_add(one, z), f32x16_add(one, minus)));
+    }
+    if (estimator == BC_IDENTITY)
+        return dx;
+    const f32x16 two = f32x16_splat(2), above = f32x16_add(two, f32x16_add(z, z)),
+                 below = f32x16_add(two, f32x16_add(minus, minus));
+    return f32x16_mul(dx, f32x16_above(f32x16_below(above, below), f32x16_splat(0)));
+}
+
+static BC_INLINE void through_columns(bc_estimator estimator, size_t m, size_t c, const float *x,
+                                      const float *input, const float *center, float *dx,
+                                      float *sums) {
+    for (size_t i = 0; i < c; i += STEP_NR) {
+        const f32x16 scale = f32x16_load(input + i), shift = f32x16_load(input + c + i),
+                     minus = minus_tile(center + i, STEP_NR);
+        f32x16 sum = f32x16_splat(0), products = sum;
+        for (size_t p = 0; p < m; p++) {
+            const f32x16 at = f32x16_load(x + p * c + i),
+                         z = f32x16_add(f32x16_mul(at, scale), shift),
+                         to = through(estimator, f32x16_load(dx + p * c + i), z);
+            sum = f32x16_add(sum, to);
+            products = f32x16_add(products, f32x16_mul(to, f32x16_add(at, minus)));
+            f32x16_store(dx + p * c + i, to);
+        }
+        f32x16_store(sums + i, sum);
+        f32x16_store(sums + c + i, products);
+    }
+}
+
+static void through_sign(size_t m, size_t c, bc_estimator estimator, const float *x,
+                         const float *input, const float *center, float *dx, float *sums) {
+    if (estimator == BC_STE)
+        through_columns(BC_STE, m, c, x, input, center, dx, sums);
+    else if (estimator == BC_APPROXSIGN)
+        through_columns(BC_APPROXSIGN, m, c, x, input, center, dx, sums);
+    else
+        through_columns(BC_IDENTITY, m, c, x, input, center, dx, sums);
+}
+
 /* These kernels' members of a table. */
 #define BC_ROWS                                                                                    \
     .fdepthwise = fdepthwise, .steps = steps, .i32_to_bits = i32_to_bits, .max_pool = max_pool,    \
-    .avg_pool = avg_pool, .bit_pool = bit_pool, .abs_mean = abs_mean, .turn_bits = turn_bits
+    .avg_pool = avg_pool, .bit_pool = bit_pool, .abs_mean = abs_mean, .turn_bits = turn_bits,      \
+    .center_sums = center_sums, .through_sign = through_sign

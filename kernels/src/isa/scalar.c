@@ -207,6 +207,31 @@ static void turn_bits__scalar(size_t octets, const uint8_t *low, const uint8_t *
         }
 }
 
+static void center_sums__scalar(size_t m, size_t c, const float *x, const float *dy,
+                                const float *center, float *sums) {
+    memset(sums, 0, 2 * c * sizeof *sums);
+    for (size_t p = 0; p < m; p++)
+        for (size_t i = 0; i < c; i++) {
+            const float v = x[p * c + i] - center[i], u = dy ? dy[p * c + i] : v;
+            sums[i] += u;
+            sums[c + i] += u * v;
+        }
+}
+
+static void through_sign__scalar(size_t m, size_t c, bc_estimator estimator, const float *x,
+                                 const float *input, const float *center, float *dx, float *sums) {
+    for (size_t p = 0; p < m; p++)
+        for (size_t i = 0; i < c; i++) {
+            const float z = x[p * c + i] * input[i] + input[c + i], slope = 2 - 2 * fabsf(z);
+            float *to = dx + p * c + i;
+            if (estimator == BC_STE)
+                *to = 1 - fabsf(z) >= 0 ? *to : 0;
+            else if (estimator == BC_APPROXSIGN)
+                *to *= slope > 0 ? slope : 0;
+        }
+    center_sums__scalar(m, c, x, dx, center, sums);
+}
+
 /* One chain per kind is enough here: this peak is that of plain C, not of the machine. */
 static uint64_t peak__scalar(bc_peak kind, uint64_t rounds, uint64_t *sink) {
     uint64_t x = *sink | 1, sum = 0;
@@ -247,6 +272,8 @@ const bc_kernels bc_kernels_scalar = {
     .bit_pool = bit_pool__scalar,
     .abs_mean = abs_mean__scalar,
     .turn_bits = turn_bits__scalar,
+    .center_sums = center_sums__scalar,
+    .through_sign = through_sign__scalar,
     BC_TABLES_SCALAR,
     .peak = peak__scalar,
 };

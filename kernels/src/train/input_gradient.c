@@ -55,9 +55,14 @@ static size_t row_bytes(const bc_backward *b) {
     return bc_round_up(b->dy_w * pixel_bytes(b), 64);
 }
 
-/* Tables of a window's rows and of a row of zeros, and a row of alpha dy. */
+/* Tables of a window's rows and of a row of zeros, and floats: a row of alpha dy, or sums. */
 size_t bc_input_gradient_bytes(const bc_backward *b) {
-    return (b->top + 2) * row_bytes(b) + bc_round_up(b->c->ow * b->c->c_out * sizeof(float), 64);
+    const size_t floats = bc_max(b->c->ow * b->c->c_out, 2 * b->c->c_in);
+    return (b->top + 2) * row_bytes(b) + bc_round_up(floats * sizeof(float), 64);
+}
+
+static float *row_memory(const bc_backward *b, char *memory) {
+    return (float *)(void *)(memory + (b->top + 2) * row_bytes(b));
 }
 
 /* [class][c_in / 16][J I c_out / 8][16]; row and column taps descend, so that they ascend in dy. */
@@ -89,7 +94,7 @@ void bc_input_gradient_weights(const bc_backward *b, const float *w) {
 static void make_tables(const bc_backward *b, size_t image, size_t y, char *memory) {
     const train_conv *c = b->c;
     const float *from = b->dy + (image * c->oh + y) * c->ow * c->c_out;
-    float *row = (float *)(void *)(memory + (b->top + 2) * row_bytes(b));
+    float *row = row_memory(b, memory);
     for (size_t x = 0; x < c->ow; x++)
         for (size_t o = 0; o < c->c_out; o++)
             row[x * c->c_out + o] = from[x * c->c_out + o] * b->alpha[o];
@@ -146,43 +151,14 @@ static void through_sign(const bc_backward *b, size_t row) {
         }
 }
 
-static inline four slope_at(bc_estimator estimator, four z) {
-    const four one = {1, 1, 1, 1};
-    if (estimator == BC_STE)
-        return (four)((mask)one & (z <= 1) & (z >= -1));
-    if (estimator == BC_IDENTITY)
-        return one;
-    const four below = 2 - 2 * z, above = 2 + 2 * z,
-               least = (four)(((mask)below & (below < above)) | ((mask)above & ~(below < above)));
-    return (four)((mask)least & (least > 0));
-}
-
 /* The same where what is signed is x * scale + shift: with the sums that the gradients of these
- * need. Four channels at a time, whose sums over the row stay in registers. */
-static inline void through_input(const bc_backward *b, bc_estimator estimator, size_t row,
-                                 double *sums) {
-    const size_t c = b->c->c_in;
-    for (size_t i = 0; i < c; i += 4) {
-        const float *x = b->x + row * b->c->w * c + i;
-        float *dx = b->dx + row * b->c->w * c + i;
-        four scale, shift, center, sum = {0}, product = {0};
-        memcpy(&scale, b->input + i, sizeof scale);
-        memcpy(&shift, b->input + c + i, sizeof shift);
-        memcpy(&center, b->center + i, sizeof center);
-        for (size_t p = 0; p < b->c->w; p++, x += c, dx += c) {
-            four at, to;
-            memcpy(&at, x, sizeof at);
-            memcpy(&to, dx, sizeof to);
-            to *= slope_at(estimator, at * scale + shift);
-            sum += to;
-            product += to * (at - center);
-            memcpy(dx, &to, sizeof to);
-        }
-        for (size_t j = 0; j < 4; j++) {
-            sums[i + j] += (double)sum[j];
-            sums[c + i + j] += (double)product[j];
-        }
-    }
+ * need, of a row in floats. */
+static void through_input(const bc_backward *b, size_t row, float *few, double *sums) {
+    const size_t c = b->c->c_in, at = row * b->c->w * c;
+    b->kernels->through_sign(b->c->w, c, b->estimator, b->x + at, b->input, b->center, b->dx + at,
+                             few);
+    for (size_t i = 0; i < 2 * c; i++)
+        sums[i] += (double)few[i];
 }
 
 void bc_input_gradient(const bc_backward *b, size_t image, char *memory, double *sums) {
@@ -194,12 +170,8 @@ void bc_input_gradient(const bc_backward *b, size_t image, char *memory, double 
             make_tables(b, image, made, memory);
         for (size_t rx = 0; rx < b->wide; rx++)
             row_class(b, memory, image, y, rx);
-        if (b->input && b->estimator == BC_STE)
-            through_input(b, BC_STE, row, sums);
-        else if (b->input && b->estimator == BC_APPROXSIGN)
-            through_input(b, BC_APPROXSIGN, row, sums);
-        else if (b->input)
-            through_input(b, BC_IDENTITY, row, sums);
+        if (b->input)
+            through_input(b, row, row_memory(b, memory), sums);
         else if (b->estimator != BC_IDENTITY)
             through_sign(b, row);
     }

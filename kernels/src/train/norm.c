@@ -10,50 +10,31 @@
 #include <math.h>
 #include <string.h>
 
-enum { PARTS = 32, FEW = 64 /* pixels */, CHANNELS = 128 /* at a time */ };
+enum { PARTS = 32, FEW = 64 /* pixels */ };
 enum { MEAN, INVERSE, SCALE, SHIFT }; /* rows of `stats` */
 
 typedef struct norm {
+    const bc_kernels *kernels;
     size_t pixels, c;
     const float *x, *dy, *addend, *center;
     const float *factors; /* [3][c]: y = x * [0] + [1] (+ addend); dx = dy * [0] + x' * [2] + [1] */
     float *y;
     double *sums; /* [PARTS][2][c] */
+    float *few;   /* [threads][2][c] */
 } norm;
-
-/* s += u, q += u * v of a few pixels and at most CHANNELS channels: v = x - center; u = dy, or v if
- * there is none. */
-static inline void sum_few(const bool products, size_t pixels, size_t c, size_t ld, const float *x,
-                           const float *dy, const float *center, double *total) {
-    float s[CHANNELS] = {0}, q[CHANNELS] = {0};
-    for (size_t p = 0; p < pixels; p++)
-        for (size_t i = 0; i < c; i++) {
-            const float v = x[p * ld + i] - center[i], u = products ? dy[p * ld + i] : v;
-            s[i] += u;
-            q[i] += u * v;
-        }
-    for (size_t i = 0; i < c; i++) {
-        total[i] += (double)s[i];
-        total[ld + i] += (double)q[i];
-    }
-}
 
 static void sum_part(const void *context, size_t part, size_t thread) {
     const norm *n = context;
     const size_t c = n->c, end = n->pixels * (part + 1) / PARTS;
     double *total = n->sums + part * 2 * c;
-    (void)thread;
+    float *few = n->few + thread * 2 * c;
     memset(total, 0, 2 * c * sizeof *total);
     for (size_t p = n->pixels * part / PARTS, count; p < end; p += count) {
         count = bc_min(FEW, end - p);
-        for (size_t i = 0; i < c; i += CHANNELS) {
-            const size_t some = bc_min(CHANNELS, c - i);
-            const float *x = n->x + p * c + i, *center = n->center + i;
-            if (n->dy)
-                sum_few(true, count, some, c, x, n->dy + p * c + i, center, total + i);
-            else
-                sum_few(false, count, some, c, x, NULL, center, total + i);
-        }
+        n->kernels->center_sums(count, c, n->x + p * c, n->dy ? n->dy + p * c : NULL, n->center,
+                                few);
+        for (size_t i = 0; i < 2 * c; i++)
+            total[i] += (double)few[i];
     }
 }
 
@@ -96,16 +77,20 @@ static void add_parts(const norm *n, double *sums) {
             sums[i] += n->sums[part * 2 * n->c + i];
 }
 
-/* Sums of all parts at its beginning, then those of each part, then factors. */
+/* Sums of all parts at its beginning, then those of each part, factors, and sums of few pixels. */
 static double *scratch(bc_trainer *trainer, norm *n, bc_error *error) {
     const size_t sums = 2 * n->c * sizeof(double);
-    char *memory = bc_train_scratch(trainer, (1 + PARTS) * sums + 3 * n->c * sizeof(float));
+    char *memory = bc_train_scratch(trainer, (1 + PARTS) * sums + (3 + 2 * trainer->thread_count) *
+                                                                      n->c * sizeof(float));
     if (!memory) {
         bc_fail(error, BC_ERR_MEMORY, -1, "no memory for a training step's scratch");
         return NULL;
     }
     n->sums = (double *)(void *)(memory + sums);
-    n->factors = (float *)(void *)(memory + (1 + PARTS) * sums);
+    float *floats = (float *)(void *)(memory + (1 + PARTS) * sums);
+    n->kernels = trainer->kernels;
+    n->factors = floats;
+    n->few = floats + 3 * n->c;
     return (double *)(void *)memory;
 }
 
