@@ -210,6 +210,9 @@ int check_products(void) {
         check_binary((shape){1, 2, 1, 1300}, f);
         check_binary((shape){13, 19, 9, 5}, f); /* several vectors of panels */
         check_binary((shape){70, 12, 25, 2}, f);
+        check_binary((shape){200, 9, 3, 3},
+                     f); /* more pixels than one expansion of weights serves */
+        check_binary((shape){131, 17, 3, 13}, f);
         check_binary((shape){7, 2, 1, 64}, f);
         check_steps((shape){13, 19, 9, 5}, f);
         check_integer((shape){4, 2, 1, 4097}, f); /* several blocks of K */

@@ -8,19 +8,19 @@
 BC_TARGET_BEGIN("avx2")
 
 enum {
-    BLOCK_PAIRS = 32, /* most pairs of pixels per expansion of the weights */
-    BLOCK_WORDS = 9,  /* words of K per expansion, so that weights stay in L1 */
-    OFFSET_WORDS = BLOCK_PAIRS *
-        72,           /* words of pairs whose offsets are held: 64 pixels of 3x3x512 */
-    MOST_WORDS = 511, /* of K; sums are int16 */
-    FEW = 3           /* pixels for which expansion does not pay */
+    BLOCK_PAIRS = 64,       /* most pairs of pixels per expansion of the weights */
+    BLOCK_WORDS = 9,        /* words of K per expansion, so that weights stay in L1 */
+    CHOSEN_WORDS = 32 * 72, /* words of pairs whose tables are held: 64 pixels of 3x3x512 */
+    SLACK = 3 * STEPS,      /* what may be written behind them */
+    MOST_WORDS = 511,       /* of K; sums are int16 */
+    FEW = 3                 /* pixels for which expansion does not pay */
 };
 
 /* On the stack: threads.c gives workers enough of it, bincompress.h tells callers how much. */
 typedef struct block {
-    _Alignas(64) uint8_t weights[BLOCK_WORDS * STEPS * STRIDE]; /* [word][step][vector][filter] */
-    _Alignas(64) uint16_t offsets[OFFSET_WORDS * STEPS];        /* [pair][word][step] */
-    _Alignas(64) bc_pair_sums sums[BLOCK_PAIRS * NV];           /* [pair][vector] */
+    _Alignas(64) uint8_t weights[BLOCK_WORDS * STEPS * NV * NR]; /* [word][step][vector][filter] */
+    _Alignas(64) uint8_t chosen[CHOSEN_WORDS * STEPS + SLACK];   /* [pair][word][step] */
+    _Alignas(64) bc_pair_sums sums[BLOCK_PAIRS * NV];            /* [pair][vector] */
 } block;
 _Static_assert(sizeof(block) <= 128 << 10, "the stack has room for it and all that calls");
 
@@ -41,7 +41,7 @@ static part following(const bc_bgemm_call *call, part p, size_t k_words) {
     return p;
 }
 
-/* b->sums of m pixels, whose offsets are there, and `panels` <= 4 * NV panels from q on. */
+/* b->sums of m pixels, whose tables are there, and `panels` <= 4 * NV panels from q on. */
 static void multiply(block *b, const bc_bgemm_call *call, size_t m, size_t q, size_t panels) {
     const size_t k_words = call->taps * call->cw, nv = (panels + 3) / 4;
     part now = {q, panels, 0, bc_min(BLOCK_WORDS, k_words)};
@@ -53,13 +53,13 @@ static void multiply(block *b, const bc_bgemm_call *call, size_t m, size_t q, si
             const uint64_t *p[4];
             for (size_t j = 0; j < 4; j++) /* a missing last panel repeats the one before */
                 p[j] = w + bc_min(4 * v + j, panels - 1) * k_words * 8;
-            bc_pairs_weights__avx2(b->weights + v * NR, p, now.words);
+            bc_pairs_weights__avx2(b->weights + v * NR, nv * NR, p, now.words);
         }
         for (size_t pair = 0; 2 * pair < m; pair++) {
             if (pair < next.panels) /* a line of 64 bytes is a word of a panel */
                 for (size_t i = 0; i < next.words; i++)
                     _mm_prefetch((const char *)(next_w + (pair * k_words + i) * 8), _MM_HINT_T0);
-            bc_pairs_tile__avx2(nv, b->weights, b->offsets + (pair * k_words + now.k) * STEPS,
+            bc_pairs_tile__avx2(nv, b->weights, b->chosen + (pair * k_words + now.k) * STEPS,
                                 now.words, b->sums + pair * nv, now.k == 0);
         }
         now = next;
@@ -140,12 +140,12 @@ void bc_bgemm_pairs__avx2(const bc_bgemm_call *call) {
     block b;
     const size_t k_words = call->taps * call->cw, m = call->m, pairs = (m + 1) / 2,
                  vectors = (call->panels + 3) / 4;
-    const size_t most = bc_min(BLOCK_PAIRS, OFFSET_WORDS / k_words),
+    const size_t most = bc_min(BLOCK_PAIRS, CHOSEN_WORDS / k_words),
                  cuts = (pairs + most - 1) / most, groups = (vectors + NV - 1) / NV;
     for (size_t i = 0; i < cuts; i++) { /* blocks and groups of nearly equal sizes */
         const size_t p = 2 * (pairs * i / cuts),
                      count = bc_min(m, 2 * (pairs * (i + 1) / cuts)) - p;
-        bc_pairs_offsets__avx2(b.offsets, count, call->taps, call->cw, call->a + p * call->taps);
+        bc_pairs_choose__avx2(b.chosen, count, call->taps, call->cw, call->a + p * call->taps);
         for (size_t g = 0; g < groups; g++) {
             const size_t q = 4 * (vectors * g / groups),
                          panels = bc_min(4 * (vectors * (g + 1) / groups), call->panels) - q;

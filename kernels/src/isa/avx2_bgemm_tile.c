@@ -38,20 +38,20 @@ static _Alignas(64) const uint8_t tables[256][16] = {TABLE64(0), TABLE64(64), TA
 
 /* Steps [step, step + n), n <= 3: all[v] += a + 16 b, second[v] += b. */
 static BC_INLINE void group(const int nv, const int n, const int step, const uint8_t *w,
-                            const uint16_t *offsets, __m256i all[NV], __m256i second[NV]) {
+                            const uint8_t *chosen, __m256i all[NV], __m256i second[NV]) {
     const __m256i nibble = _mm256_set1_epi8(15);
     __m256i t[3];
     BC_UNROLL
     for (int i = 0; i < n; i++)
-        t[i] = _mm256_broadcastsi128_si256(
-            *(const __m128i *)(const void *)(&tables[0][0] + offsets[step + i]));
+        t[i] =
+            _mm256_broadcastsi128_si256(*(const __m128i *)(const void *)tables[chosen[step + i]]);
     BC_UNROLL
     for (int v = 0; v < nv; v++) {
-        const __m256i *wv = (const __m256i *)(const void *)w + step * NV + v;
+        const __m256i *wv = (const __m256i *)(const void *)w + step * nv + v;
         __m256i x = _mm256_shuffle_epi8(t[0], wv[0]);
         BC_UNROLL
         for (int i = 1; i < n; i++) {
-            x = _mm256_add_epi8(x, _mm256_shuffle_epi8(t[i], wv[i * NV]));
+            x = _mm256_add_epi8(x, _mm256_shuffle_epi8(t[i], wv[i * nv]));
             BC_KEEP_X(x);
         }
         all[v] = _mm256_add_epi8(all[v], x);
@@ -72,7 +72,7 @@ static BC_INLINE void widen(uint16_t sums[NR], __m256i bytes, bool first) {
 }
 
 /* sums[v] (+)= products of a pair of pixels over some words. */
-static BC_INLINE void tile(const int nv, const uint8_t *w, const uint16_t *offsets, size_t words,
+static BC_INLINE void tile(const int nv, const uint8_t *w, const uint8_t *chosen, size_t words,
                            bc_pair_sums *sums, bool first) {
     const __m256i nibble = _mm256_set1_epi8(15);
     for (size_t k = 0; k < words; first = false) {
@@ -84,15 +84,15 @@ static BC_INLINE void tile(const int nv, const uint8_t *w, const uint16_t *offse
         if (k + FLUSH_WORDS == end) {
             BC_UNROLL
             for (int step = 0; step < FLUSH_WORDS * STEPS; step += 3)
-                group(nv, 3, step, w, offsets, all, second);
-            w += FLUSH_WORDS * STEPS * STRIDE, offsets += FLUSH_WORDS * STEPS, k = end;
+                group(nv, 3, step, w, chosen, all, second);
+            w += FLUSH_WORDS * STEPS * (size_t)nv * NR, chosen += FLUSH_WORDS * STEPS, k = end;
         }
-        for (; k < end; k++, w += STEPS * STRIDE, offsets += STEPS) {
+        for (; k < end; k++, w += STEPS * (size_t)nv * NR, chosen += STEPS) {
             BC_UNROLL
             for (int step = 0; step < 12; step += 3)
-                group(nv, 3, step, w, offsets, all, second);
-            group(nv, 2, 12, w, offsets, all, second);
-            group(nv, 2, 14, w, offsets, all, second);
+                group(nv, 3, step, w, chosen, all, second);
+            group(nv, 2, 12, w, chosen, all, second);
+            group(nv, 2, 14, w, chosen, all, second);
         }
         BC_UNROLL
         for (int v = 0; v < nv; v++) {
@@ -104,21 +104,21 @@ static BC_INLINE void tile(const int nv, const uint8_t *w, const uint16_t *offse
 }
 
 #define TILE(nv)                                                                                   \
-    static void tile##nv(const uint8_t *w, const uint16_t *offsets, size_t words,                  \
+    static void tile##nv(const uint8_t *w, const uint8_t *chosen, size_t words,                    \
                          bc_pair_sums *sums, bool first) {                                         \
-        tile(nv, w, offsets, words, sums, first);                                                  \
+        tile(nv, w, chosen, words, sums, first);                                                   \
     }
 TILE(1)
 TILE(2)
 TILE(3)
 TILE(4)
 
-typedef void (*tile_fn)(const uint8_t *, const uint16_t *, size_t, bc_pair_sums *, bool);
+typedef void (*tile_fn)(const uint8_t *, const uint8_t *, size_t, bc_pair_sums *, bool);
 static const tile_fn tiles[NV] = {tile1, tile2, tile3, tile4};
 
-void bc_pairs_tile__avx2(size_t nv, const uint8_t *w, const uint16_t *offsets, size_t words,
+void bc_pairs_tile__avx2(size_t nv, const uint8_t *w, const uint8_t *chosen, size_t words,
                          bc_pair_sums *sums, bool first) {
-    tiles[nv - 1](w, offsets, words, sums, first);
+    tiles[nv - 1](w, chosen, words, sums, first);
 }
 
 BC_TARGET_END
