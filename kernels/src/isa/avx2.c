@@ -17,11 +17,54 @@ BC_BGEMM_STEPS(bgemm_steps, bc_bgemm__avx2, steps)
 #define VF __m256
 #define BC_MM(name) _mm256_##name
 #define BC_KEEP BC_KEEP_X
-enum { ACCUMULATORS = 12, BITS_VECTORS = 4, BITS_STEPS = 28 };
-#define BITS_MACS (BITS_STEPS * BITS_VECTORS * 3 * 256u)
-#define BC_AND _mm256_and_si256
+enum { ACCUMULATORS = 12, BITS_STEPS = 4, BITS_VECTORS = 2, MEANS = 16 };
+#define BITS_MACS (BITS_STEPS * BITS_VECTORS * MEANS * 3 * 256u)
 #include "peak_x86.h"
-#include "peak_pairs.h"
+
+/* What avx2_bgemm_tile.c does to 48 steps of 4 bits of two pixels: 3 vpshufb, 3 vpaddb, vpand for
+ * each three of them, and a tree of 15 vpavgb, for BITS_VECTORS side by side. */
+static uint64_t bits_peak(uint64_t rounds, V x, V v) {
+    const V high = _mm256_set1_epi8((char)0xf0);
+    V all[BITS_VECTORS], second[BITS_VECTORS], tree[4][BITS_VECTORS];
+    BC_UNROLL
+    for (int j = 0; j < BITS_VECTORS; j++)
+        all[j] = second[j] = v;
+    for (uint64_t r = 0; r < rounds * BITS_STEPS; r++) {
+        BC_UNROLL
+        for (int i = 0; i < MEANS; i++) {
+            V sum[BITS_VECTORS];
+            BC_UNROLL
+            for (int step = 0; step < 3; step++) {
+                BC_UNROLL
+                for (int j = 0; j < BITS_VECTORS; j++) {
+                    BC_KEEP(x); /* or one vpshufb would do for all */
+                    const V y = _mm256_shuffle_epi8(x, v);
+                    sum[j] = step ? _mm256_add_epi8(sum[j], y) : y;
+                    BC_KEEP(sum[j]);
+                }
+            }
+            BC_UNROLL
+            for (int j = 0; j < BITS_VECTORS; j++) {
+                all[j] = _mm256_add_epi8(all[j], sum[j]);
+                BC_KEEP(all[j]);
+                sum[j] = _mm256_and_si256(sum[j], high);
+                BC_UNROLL
+                for (int level = 0; level < 4; level++) {
+                    if (!(i >> level & 1)) {
+                        tree[level][j] = sum[j];
+                        break;
+                    }
+                    sum[j] = _mm256_avg_epu8(sum[j], tree[level][j]);
+                    BC_KEEP(sum[j]);
+                }
+                if (i == MEANS - 1)
+                    second[j] = sum[j];
+            }
+        }
+    }
+    const V out[] = {all[0], all[1], second[0], second[1]};
+    return digest(out, sizeof out);
+}
 
 /* Twice vpermilps and vaddps. */
 static BC_INLINE VF signs_step(VF x, VF v, VF y) {

@@ -11,7 +11,7 @@ enum {
     BLOCK_PAIRS = 64,       /* most pairs of pixels per expansion of the weights */
     BLOCK_WORDS = 9,        /* words of K per expansion, so that weights stay in L1 */
     CHOSEN_WORDS = 32 * 72, /* words of pairs whose tables are held: 64 pixels of 3x3x512 */
-    SLACK = 3 * STEPS,      /* what may be written behind them */
+    SLACK = 3 * STEPS,      /* what may be written behind them, and read */
     MOST_WORDS = 511,       /* of K; sums are int16 */
     FEW = 3                 /* pixels for which expansion does not pay */
 };
@@ -43,7 +43,7 @@ static part following(const bc_bgemm_call *call, part p, size_t k_words) {
 
 /* b->sums of m pixels, whose tables are there, and `panels` <= 4 * NV panels from q on. */
 static void multiply(block *b, const bc_bgemm_call *call, size_t m, size_t q, size_t panels) {
-    const size_t k_words = call->taps * call->cw, nv = (panels + 3) / 4;
+    const size_t k_words = call->taps * call->cw, nv = (panels + 3) / 4, pairs = (m + 1) / 2;
     part now = {q, panels, 0, bc_min(BLOCK_WORDS, k_words)};
     while (now.q == q) {
         const part next = following(call, now, k_words);
@@ -55,12 +55,14 @@ static void multiply(block *b, const bc_bgemm_call *call, size_t m, size_t q, si
                 p[j] = w + bc_min(4 * v + j, panels - 1) * k_words * 8;
             bc_pairs_weights__avx2(b->weights + v * NR, nv * NR, p, now.words);
         }
-        for (size_t pair = 0; 2 * pair < m; pair++) {
-            if (pair < next.panels) /* a line of 64 bytes is a word of a panel */
+        for (size_t pair = 0, n; pair < pairs; pair += n) {
+            const uint8_t *chosen = b->chosen + (pair * k_words + now.k) * STEPS;
+            n = bc_pairs_tile__avx2(pairs - pair, nv, b->weights, chosen, k_words * STEPS,
+                                    now.words, b->sums + pair * nv, now.k == 0);
+            const size_t end = bc_min(pair + n, next.panels);
+            for (size_t j = pair; j < end; j++) /* a line of 64 bytes is a word of a panel */
                 for (size_t i = 0; i < next.words; i++)
-                    _mm_prefetch((const char *)(next_w + (pair * k_words + i) * 8), _MM_HINT_T0);
-            bc_pairs_tile__avx2(nv, b->weights, b->chosen + (pair * k_words + now.k) * STEPS,
-                                now.words, b->sums + pair * nv, now.k == 0);
+                    _mm_prefetch((const char *)(next_w + (j * k_words + i) * 8), _MM_HINT_T0);
         }
         now = next;
     }
