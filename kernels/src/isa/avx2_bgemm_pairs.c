@@ -41,15 +41,17 @@ static part following(const bc_bgemm_call *call, part p, size_t k_words) {
     return p;
 }
 
-/* b->sums of m pixels, whose tables are there, and `panels` <= 4 * NV panels from q on. */
-static void multiply(block *b, const bc_bgemm_call *call, size_t m, size_t q, size_t panels) {
+/* b->sums of m pixels, whose tables are there, and `panels` <= 4 * NV panels from q on. `spread`:
+ * b->weights are still theirs. */
+static void multiply(block *b, const bc_bgemm_call *call, size_t m, size_t q, size_t panels,
+                     bool spread) {
     const size_t k_words = call->taps * call->cw, nv = (panels + 3) / 4, pairs = (m + 1) / 2;
     part now = {q, panels, 0, bc_min(BLOCK_WORDS, k_words)};
     while (now.q == q) {
         const part next = following(call, now, k_words);
         const uint64_t *w = call->w + (q * k_words + now.k) * 8,
                        *next_w = call->w + (next.q * k_words + next.k) * 8;
-        for (size_t v = 0; v < nv; v++) {
+        for (size_t v = 0; v < nv && !spread; v++) {
             const uint64_t *p[4];
             for (size_t j = 0; j < 4; j++) /* a missing last panel repeats the one before */
                 p[j] = w + bc_min(4 * v + j, panels - 1) * k_words * 8;
@@ -151,7 +153,7 @@ void bc_bgemm_pairs__avx2(const bc_bgemm_call *call) {
         for (size_t g = 0; g < groups; g++) {
             const size_t q = 4 * (vectors * g / groups),
                          panels = bc_min(4 * (vectors * (g + 1) / groups), call->panels) - q;
-            multiply(&b, call, count, q, panels);
+            multiply(&b, call, count, q, panels, i > 0 && groups == 1 && k_words <= BLOCK_WORDS);
             (call->pop ? emit_sums : emit_bits)(&b, call, p, count, q, panels);
         }
     }

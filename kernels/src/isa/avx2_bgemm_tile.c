@@ -109,10 +109,10 @@ static BC_INLINE void six(const int np, const int nv, const int i, const uint8_t
     BC_UNROLL
     for (int c = 0; c < np * nv; c++) {
         __m256i mean = _mm256_avg_epu8(x[c], _mm256_and_si256(y[c], high));
-        int level = 0;
+        const int level = i & 1 ? i & 2 ? i & 4 ? 3 : 2 : 1 : 0;
         BC_UNROLL
-        for (; level < 3 && (i >> level & 1); level++)
-            mean = _mm256_avg_epu8(mean, tree[level][c]);
+        for (int j = 0; j < level; j++)
+            mean = _mm256_avg_epu8(mean, tree[j][c]);
         *(level < 3 ? &tree[level][c] : &second[c]) = mean;
     }
 }

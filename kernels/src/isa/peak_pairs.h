@@ -1,6 +1,6 @@
 /* peak_pairs.h: the roofline of the binary product that looks two pixels up in one table
- * (avx2_bgemm_tile.c, avx512bw_bgemm.c); after peak_x86.h, whose macros it uses. The including file
- * defines BC_AND(a, b), BITS_VECTORS and BITS_STEPS.
+ * and adds both up as bytes (avx512bw_bgemm.c); after peak_x86.h, whose macros it uses. The
+ * including file defines BC_AND(a, b), BITS_VECTORS and BITS_STEPS.
  *
  * 3 vpshufb, 2 vpaddb; vpaddb; vpsrlw, vpand, vpaddb for 12 bits of 2 pixels and a vector of
  * filters, BITS_VECTORS times side by side. */
