@@ -1,9 +1,9 @@
 /* avx512_bgemm.h: the tile of binary products with the native 64-bit popcount. Needs AVX512F and
  * VPOPCNTDQ.
  *
- * A vector holds one word of the 8 filters of a panel; a pixel's word is broadcast against it, by
- * the xor itself (an operand in memory, {1to8}), so that no port of the adders broadcasts: xor,
- * popcount, add for 512 multiply-accumulates. Tile: 7 pixels x 2 panels = 14 accumulators of 8 u64,
+ * A vector holds one word of the 8 filters of a panel; a pixel's word is broadcast against two of
+ * them, by its load, which takes no port of the adders: xor, popcount, add for 512
+ * multiply-accumulates. Tile: 7 pixels x 2 panels = 14 accumulators of 8 u64,
  * so rows of 56, 28, 14 and 7 pixels leave nothing over, and each load of weights serves 7 pixels,
  * each broadcast 2 panels. Any smaller tile is an instance of the same code. Bottleneck: vector ALU
  * ports, 3 instructions per 512 multiply-accumulates. u64 lanes cannot overflow. */

@@ -18,9 +18,9 @@ enum { ACCUMULATORS = 14 };
 #define BITS_MACS ((uint64_t)STEPS * ACCUMULATORS * 512)
 #include "peak_x86.h"
 
-/* vpxorq, vpopcntq, vpsubq: 8 filters x 64 bits. */
+/* vpxorq, vpopcntq, vpaddq: 8 filters x 64 bits. */
 static BC_INLINE V bits_step(V x, V v, V y) {
-    return _mm512_sub_epi64(y, _mm512_popcnt_epi64(_mm512_xor_si512(x, v)));
+    return _mm512_add_epi64(y, _mm512_popcnt_epi64(_mm512_xor_si512(x, v)));
 }
 BC_PEAK(bits_peak, V, bits_step)
 

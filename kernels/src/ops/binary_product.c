@@ -3,6 +3,15 @@
  * binary_border.c makes zero padding exact. */
 #include "binary.h"
 
+/* Of a task, where pointers per pixel are few. */
+enum { FEW_TAPS = 16, CHUNK_PIXELS = 256, CHUNK_SUMS = 1 << 18 };
+
+/* More pixels than other operations take, as many bits stay in L1; sums may not fill more memory
+ * than theirs. */
+static size_t larger_chunk(const bc_node *node) {
+    return node->uses_acc ? bc_min(CHUNK_PIXELS, CHUNK_SUMS / node->ld) : CHUNK_PIXELS;
+}
+
 /* Padding under one tap, in the words of the kernels. */
 static bc_status make_pad(bc_model *model, bc_node *node, bc_error *error) {
     const size_t words = node->groups * node->inner;
@@ -40,7 +49,10 @@ static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
         return status;
     node->uses_acc = !node->limit;
     node->direct = -1;
-    return bc_window_prepare(model, node, error);
+    status = bc_window_prepare(model, node, error);
+    if (!status && node->taps <= FEW_TAPS)
+        node->chunk = bc_max(node->chunk, larger_chunk(node));
+    return status;
 }
 
 static void threshold_task(const bc_task *task, const uint64_t **a, const char *weights) {

@@ -1,7 +1,7 @@
 /* window.c: where the taps of an output pixel lie. Used by everything that has a kernel. */
 #include "../ops.h"
 
-enum { CHUNK_PIXELS = 256, CHUNK_POINTERS = 1 << 16, CHUNK_BYTES = 1 << 20 };
+enum { CHUNK_PIXELS = 64, CHUNK_POINTERS = 1 << 16, CHUNK_BYTES = 1 << 20 };
 
 size_t bc_window_output(size_t size, size_t before, size_t after, size_t kernel, size_t dilation,
                         size_t stride) {
