@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import pytest
@@ -10,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from bincompress.binarize import native_products
-from bincompress.binarize.modules import BinaryConv2d, BinaryLinear, Sign
-from bincompress.graph import LeafTracer
+from bincompress.binarize.modules import BinaryConv2d, BinaryLinear, Shift, Sign
+from bincompress.graph import Add, LeafTracer
 
 
 class Net(nn.Module):
@@ -35,6 +36,42 @@ class Net(nn.Module):
         y = self.conv2(self.sign2(self.bn1(y)))
         y = self.conv3(self.sign3(self.bn2(y)))
         return self.last(self.flatten(self.odd(self.sign4(self.bn3(self.prelu(y))))))  # type: ignore[no-any-return]
+
+
+class Chains(nn.Module):
+    """Every chain that is one pass: norm and sign, shift and sign, norm and sum, PReLU between shifts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.bn0 = nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16)
+        self.sign1, self.conv1, self.bn1 = Sign(), BinaryConv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16)
+        self.add1, self.before, self.prelu, self.after = Add(), Shift(16), nn.PReLU(16), Shift(16)
+        self.rsign, self.sign2 = Shift(16), Sign("approxsign")
+        self.conv2, self.bn2, self.add2 = BinaryConv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), Add()
+        self.bn3, self.sign3 = nn.BatchNorm2d(16, momentum=None), Sign("identity")
+        self.conv3, self.bn4 = BinaryConv2d(16, 32, 1), nn.BatchNorm2d(32)
+        self.bn_free = nn.BatchNorm2d(16, affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn0(self.stem(x))
+        y = self.add1(self.bn1(self.conv1(self.sign1(y))), y)
+        y = self.after(self.prelu(self.before(y)))
+        y = self.add2(y, self.bn2(self.conv2(self.sign2(self.rsign(y)))))
+        y = self.bn4(self.conv3(self.sign3(self.bn3(self.bn_free(y)))))
+        return y.mean((2, 3))
+
+
+def chains() -> fx.GraphModule:
+    torch.manual_seed(5)
+    net = Chains()
+    graph = fx.GraphModule(net, LeafTracer().trace(net))
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, Shift):
+                module.shift.normal_(std=0.3)
+            elif isinstance(module, nn.BatchNorm2d) and module.affine:
+                module.bias.normal_()
+    return graph.train()
 
 
 def network(pad_value: int = 0) -> fx.GraphModule:
@@ -71,6 +108,44 @@ def test_gradients_are_those_of_torch(pad_value: int) -> None:
         assert not isinstance(module, BinaryConv2d) or module.product is None
         assert not isinstance(module, Sign) or module.deferred is None
         assert "forward" not in vars(module)
+
+
+def test_chains_of_modules_are_those_of_torch() -> None:
+    graph, x = chains(), torch.randn(4, 3, 9, 7)
+    twin, weights = copy.deepcopy(graph), torch.randn(4, 32)
+    want = dict(gradients(twin, x, weights))
+    with native_products(graph) as count:
+        assert count == 3
+        got = dict(gradients(graph, x, weights))
+        for name in ("bn3", "before", "after", "rsign", "bn1", "bn2"):
+            assert graph.get_submodule(name)(signal := torch.randn(2, 16, 3, 3)) is signal, f"{name} is deferred"
+    assert got.keys() == want.keys()
+    for name in want:
+        torch.testing.assert_close(got[name], want[name], rtol=2e-4, atol=2e-5 * float(want[name].abs().max() + 1))
+    for (name, mine), torchs in zip(graph.named_buffers(), twin.buffers(), strict=True):
+        torch.testing.assert_close(mine, torchs, rtol=1e-5, atol=1e-6, msg=name)
+    assert not any("forward" in vars(module) for module in graph.modules())
+
+
+def test_a_module_that_somebody_watches_is_not_deferred() -> None:
+    graph, x = chains(), torch.randn(4, 3, 9, 7)
+    seen: list[Tensor] = []
+    for name in ("bn3", "before", "after", "bn1"):
+        graph.get_submodule(name).register_forward_hook(lambda module, inputs, output: seen.append(output))
+    want = graph(x)
+    outputs, seen[:] = list(seen), []
+    with native_products(graph):
+        torch.testing.assert_close(graph(x), want, rtol=1e-4, atol=1e-4)
+    for got, expected in zip(seen, outputs, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_norms_that_do_not_train_keep_to_torch() -> None:
+    graph, x = chains().eval(), torch.randn(4, 3, 9, 7)
+    with torch.no_grad():
+        want = graph(x)
+        with native_products(graph):
+            torch.testing.assert_close(graph(x), want, rtol=1e-5, atol=1e-6)
 
 
 def test_evaluation_gives_the_same_bits() -> None:

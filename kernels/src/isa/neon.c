@@ -1,6 +1,6 @@
 /* neon.c: the two NEON rows of the kernel table, their loops over rows, and their rooflines.
  * `neondot` needs DOTPROD (ARMv8.2) and differs in the binary products alone. Products are in
- * neon_bgemm.c (bits), neon_float.c and neon_igemm.c. */
+ * neon_bgemm.c (bits), neon_float.c, neon_igemm.c and neon_tgemm.c. */
 #include "neon.h"
 #include "scalar_weight.h"
 
@@ -137,8 +137,9 @@ static uint64_t peak_dot(bc_peak kind, uint64_t rounds, uint64_t *sink) {
 
 /* What both rows have in common. */
 #define SHARED                                                                                     \
-    .mr_binary = 3, .mr_float = 6, .fgemm = bc_fgemm__neon, .wgemm = bc_wgemm__neon,               \
-    BC_TABLES_SCALAR, .igemm = bc_igemm__neon, BC_ROWS
+    .mr_binary = 3, .mr_float = 6, .mr_table = 4, .fgemm = bc_fgemm__neon,                         \
+    .wgemm = bc_wgemm__neon, .ttable_octet = BC_TTABLE_OCTET__NEON, .ttable = bc_ttable__neon,     \
+    .tgemm = bc_tgemm__neon, .igemm = bc_igemm__neon, BC_TABLES_SCALAR_I8, BC_ROWS
 
 const bc_kernels bc_kernels_neon = {
     .name = "neon",

@@ -53,4 +53,9 @@ void bc_wgemm__neon(size_t m, size_t panels, size_t taps, size_t cin, const floa
 void bc_igemm__neon(size_t m, size_t panels, size_t taps, size_t cin, const int16_t *const *a,
                     const uint16_t *w, int32_t *acc, size_t ld);
 
+enum { BC_TTABLE_OCTET__NEON = 64 };
+void bc_ttable__neon(size_t rows, size_t c, const float *x, void *table);
+void bc_tgemm__neon(size_t m, size_t panels, size_t taps, size_t octets, const void *const *a,
+                    const uint8_t *w, float *acc, size_t ld);
+
 #endif

@@ -15,10 +15,12 @@ void bc_qtable__scalar(size_t rows, size_t c, const float *x, float by, void *ta
 void bc_qgemm__scalar(size_t m, size_t panels, size_t taps, size_t octets, const void *const *a,
                       const uint8_t *w, int32_t *acc, size_t ld);
 
+#define BC_TABLES_SCALAR_I8                                                                        \
+    .qtable_octet = 8, .abs_max = bc_abs_max__scalar, .qtable = bc_qtable__scalar,                 \
+    .qgemm = bc_qgemm__scalar
 #define BC_TABLES_SCALAR                                                                           \
-    .ttable_octet = 8 * sizeof(float), .qtable_octet = 8, .mr_table = 1,                           \
-    .ttable = bc_ttable__scalar, .tgemm = bc_tgemm__scalar, .abs_max = bc_abs_max__scalar,         \
-    .qtable = bc_qtable__scalar, .qgemm = bc_qgemm__scalar
+    .ttable_octet = 8 * sizeof(float), .mr_table = 1, .ttable = bc_ttable__scalar,                 \
+    .tgemm = bc_tgemm__scalar, BC_TABLES_SCALAR_I8
 
 /* One integer of qtable. A NaN becomes -127. */
 static inline int8_t bc_quantize(float x, float by) {
