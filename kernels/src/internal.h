@@ -126,8 +126,7 @@ typedef struct bc_kernels {
     void (*fgemm)(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
                   const float *w, float *acc, size_t ld);
 
-    /* As fgemm with weights of one bit, so that fma(x, +-1, acc) = acc +- x. Needs no tables:
-     * for weights that are used once (training).
+    /* As fgemm with weights of one bit, so that fma(x, +-1, acc) = acc +- x. Needs no tables.
      * w: [panels][taps * cin] u16, bit f % 16 set = -1.
      * acc: m rows of panels * 16, ld >= panels * 16; all columns are written. */
     void (*wgemm)(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
