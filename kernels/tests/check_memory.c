@@ -1,11 +1,13 @@
-/* check_memory.c: whichever allocation fails, opening says so, leaves nothing behind, and works the
- * next time; running allocates nothing, whatever the number of threads, batch and samples. Linked
- * with --wrap, so that it stands between the library and the functions that give memory. */
+/* check_memory.c: blocks are aligned and zeroed, weights are counted right; whichever allocation
+ * fails, opening says so, leaves nothing behind, and works the next time; running allocates
+ * nothing, whatever the number of threads, batch and samples. Linked with --wrap, so that it stands
+ * between the library and the functions that give memory. */
 #define _POSIX_C_SOURCE 200809L
+#include "../src/ops.h"
 #include "samples.h"
 
-#include <bincompress.h>
 #include <stdatomic.h>
+#include <string.h>
 
 static long allowed = -1; /* allocations until one fails, negative: none does */
 static atomic_long calls; /* of any function that gives memory, from any thread */
@@ -111,8 +113,58 @@ static int check(const char *name) {
     return failures;
 }
 
-int main(void) {
+/* Blocks of a model, small and of large pages: aligned, zeroed, whole (the sanitizer sees the
+ * end). */
+static int check_blocks(void) {
+    static const size_t sizes[] = {1, 64, BC_LARGE_PAGE - 1, BC_LARGE_PAGE, 3 * BC_LARGE_PAGE + 5};
+    bc_model model = {0};
+    bc_error error;
     int failures = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const size_t n = sizes[i], align = n < BC_LARGE_PAGE ? 64 : BC_LARGE_PAGE;
+        char *block = bc_model_alloc(&model, 1, n, &error);
+        if (!block || (uintptr_t)block % align || block[0] || block[n / 2] || block[n - 1]) {
+            printf("FAIL: a block of %zu bytes is missing, not zero or not aligned\n", n);
+            failures++;
+            continue;
+        }
+        memset(block, 1, n);
+    }
+    bc_model_free_all(&model);
+    return failures;
+}
+
+/* Weights counted by whole words equal those counted bit by bit: two taps of 128 channels, 16
+ * filters, in panels and in rows. */
+static int check_counts(void) {
+    enum { CHANNELS = 128, K = 2 * CHANNELS, FILTERS = 16 };
+    _Alignas(64) uint8_t bits[FILTERS * K / 8];
+    const bc_tensor weight = {.data = bits, .bytes = sizeof bits};
+    int failures = 0;
+    uint32_t state = 1;
+    for (size_t i = 0; i < sizeof bits; i++) {
+        state = state * 1664525u + 1013904223u;
+        bits[i] = (uint8_t)(state >> 24);
+    }
+    for (int panels = 0; panels < 2; panels++) {
+        const bc_node node = {
+            .op = BC_OP_binary_conv2d, .k = K, .weight = &weight, .weight_in_panels = panels};
+        for (size_t f = 0; f < FILTERS; f++)
+            for (size_t k = 0; k < K; k += CHANNELS) {
+                size_t minus = 0;
+                for (size_t i = 0; i < CHANNELS; i++)
+                    minus += bc_weight_bit(&node, f, k + i);
+                if (bc_weight_minus(&node, f, k, CHANNELS) != minus) {
+                    printf("FAIL: filter %zu, weights from %zu on: not %zu of -1\n", f, k, minus);
+                    failures++;
+                }
+            }
+    }
+    return failures;
+}
+
+int main(void) {
+    int failures = check_blocks() + check_counts();
     for (size_t i = 0; i < sizeof sample_names / sizeof *sample_names; i++)
         failures += check(sample_names[i]);
     printf("%s: %d failures\n", failures ? "FAIL" : "ok", failures);
