@@ -206,13 +206,13 @@ TILE_OF(2, 2)
 TILE_OF(4, 1)
 
 typedef void (*tile_fn)(const uint8_t *, const uint8_t *, size_t, size_t, bc_pair_sums *, bool);
-static const tile_fn one_pair[NV] = {tile1x1, tile1x2, tile1x3, tile1x4},
-                     some_pairs[NV] = {tile4x1, tile2x2, tile1x3, tile1x4};
+static const tile_fn tiles[2][NV] = {{tile1x1, tile1x2, tile1x3, tile1x4}, /* of one pair */
+                                     {tile4x1, tile2x2, tile1x3, tile1x4}};
 
 size_t bc_pairs_tile__avx2(size_t np, size_t nv, const uint8_t *w, const uint8_t *chosen,
                            size_t apart, size_t words, bc_pair_sums *sums, bool first) {
     const size_t n = TILE / nv <= np ? TILE / nv : 1;
-    (n > 1 ? some_pairs : one_pair)[nv - 1](w, chosen, apart, words, sums, first);
+    tiles[n > 1][nv - 1](w, chosen, apart, words, sums, first);
     return n;
 }
 
