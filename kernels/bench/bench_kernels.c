@@ -136,12 +136,12 @@ static void run(const bc_kernels *k, const task *t) {
         float *y = (float *)t->floats + p * out;
         switch (t->l.kind) {
         case BITS:
-            k->bgemm_tau(m, t->panels, t->taps, t->cin, a, t->weights, t->rows + p,
+            k->bgemm_tau(m, t->panels, t->taps, t->cin, a, 0, t->weights, t->rows + p,
                          t->bits + p * t->panels, t->panels);
             break;
         case SUMS:
             k->bgemm_steps(
-                m, out, t->taps, t->cin, a, t->weights, acc, out,
+                m, out, t->taps, t->cin, a, 0, t->weights, acc, out,
                 (const bc_row_step[]){{.op = BC_ROW_POP, .x = acc, .base = t->rows + p, .ld = out},
                                       {.op = BC_ROW_AFFINE, .scale = t->scale, .bias = t->scale},
                                       {.op = BC_ROW_STORE, .to = y, .ld = out}},

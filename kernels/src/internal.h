@@ -98,26 +98,27 @@ typedef struct bc_kernels {
     /* ---- products: taps pointers per pixel, to cw words or cin elements each ---- */
 
     /* pop[p * ld + f] = sum over t, i of
-     *     popcount(a[p * taps + t][i] ^ w[f / 8][t * cw + i][f % 8]);  0 <= pop < 2^24.
+     *     popcount(a[p * taps + t][skip + i] ^ w[f / 8][t * cw + i][f % 8]);  0 <= pop < 2^24.
+     * skip: lets one list of pointers serve what lies the same way further on in memory.
      * w: [panels][taps * cw][8] words.
      * pop: m rows of panels * 8, ld >= panels * 8; all panels * 8 columns are written. */
     void (*bgemm)(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
-                  const uint64_t *w, int32_t *pop, size_t ld);
+                  size_t skip, const uint64_t *w, int32_t *pop, size_t ld);
 
     /* The same product, then one bit per filter: bit f of pixel p = pop > limit[p][f].
      * limit: m pointers to panels * 8 values each (INT32_MAX where the filter is padding).
      * out: pixel p's bits are the `panels` bytes at out + p * out_stride, bit f % 8 of byte f / 8.
      * No alignment. */
     void (*bgemm_tau)(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
-                      const uint64_t *w, const int32_t *const *limit, uint8_t *out,
+                      size_t skip, const uint64_t *w, const int32_t *const *limit, uint8_t *out,
                       size_t out_stride);
 
     /* The same product of c filters, then its epilogue: what bgemm to pop and steps(m, c, list,
      * count) do, where list[0] is BC_ROW_POP of pop and ld. For w of ceil(c / 8) panels.
      * pop: memory for m rows of panels * 8; what it holds afterwards is undefined. */
     void (*bgemm_steps)(size_t m, size_t c, size_t taps, size_t cw, const uint64_t *const *a,
-                        const uint64_t *w, int32_t *pop, size_t ld, const bc_row_step *list,
-                        size_t count);
+                        size_t skip, const uint64_t *w, int32_t *pop, size_t ld,
+                        const bc_row_step *list, size_t count);
 
     /* acc[p * ld + f]: from +0, over k = t * cin + i ascending,
      *     acc = fma(a[p * taps + t][i], w[f / 16][k][f % 16], acc).

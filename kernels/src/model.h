@@ -106,6 +106,8 @@ typedef struct bc_node {
     size_t joined;      /* of binary ops: pixels per tap, a row of the kernel; 0: not rows */
     size_t inside_left, inside_first, inside_end; /* ... padding before them; columns without any */
     bc_copy copy;        /* of the main input, if the node makes one by bc_copy_input */
+    size_t margin_bytes; /* from the copied margins of one row of the input to the next; 0: none */
+    size_t listed, list_bytes; /* of binary ops: pixels whose pointers tasks share, memory for it */
     size_t prep_bytes;   /* memory per sample for a converted copy of the main input, 0: none */
     size_t table_octets; /* tables per sample, of eight channels each, made of the main input */
     const void *pad;     /* one padding pixel */

@@ -37,12 +37,13 @@ static bc_status allocate(bc_session *session, bool keep_all, bc_error *error) {
         run->scratch_bytes = bc_max(run->scratch_bytes, bc_task_bytes(&model->nodes[n]));
         const bc_node *node = &model->nodes[n];
         const size_t table = bc_max(run->kernels->ttable_octet, run->kernels->qtable_octet);
-        const uint64_t bytes = node->prep_bytes + (uint64_t)node->table_octets * table;
-        prep = bytes > prep ? bytes : prep;
+        const uint64_t bytes = node->prep_bytes + (uint64_t)node->table_octets * table,
+                       all = bytes * session->batch + node->list_bytes;
+        prep = all > prep ? all : prep;
     }
     for (size_t v = 0; v < model->value_count; v++)
         bound += ((uint64_t)model->values[v].bytes + 64) * session->batch;
-    prep = (prep * session->batch + 63) / 64 * 64;
+    prep = (prep + 63) / 64 * 64;
     bound += prep + (uint64_t)run->scratch_bytes * run->thread_count;
     /* what no sharing of memory could make too large may not be too large: so nothing below
      * overflows */

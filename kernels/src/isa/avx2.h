@@ -6,9 +6,9 @@
 #include "simd.h"
 
 void bc_bgemm__avx2(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
-                    const uint64_t *w, int32_t *pop, size_t ld);
+                    size_t skip, const uint64_t *w, int32_t *pop, size_t ld);
 void bc_bgemm_tau__avx2(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
-                        const uint64_t *w, const int32_t *const *limit, uint8_t *out,
+                        size_t skip, const uint64_t *w, const int32_t *const *limit, uint8_t *out,
                         size_t out_stride);
 void bc_fgemm__avx2(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
                     const float *w, float *acc, size_t ld);

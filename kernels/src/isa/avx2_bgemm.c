@@ -9,13 +9,13 @@ static void run(const bc_bgemm_call *call) {
 }
 
 void bc_bgemm__avx2(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
-                    const uint64_t *w, int32_t *pop, size_t ld) {
-    run(&(bc_bgemm_call){m, panels, taps, cw, a, w, .pop = pop, .ld = ld});
+                    size_t skip, const uint64_t *w, int32_t *pop, size_t ld) {
+    run(&(bc_bgemm_call){m, panels, taps, cw, a, skip, w, .pop = pop, .ld = ld});
 }
 
 void bc_bgemm_tau__avx2(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
-                        const uint64_t *w, const int32_t *const *limit, uint8_t *out,
+                        size_t skip, const uint64_t *w, const int32_t *const *limit, uint8_t *out,
                         size_t out_stride) {
-    run(&(bc_bgemm_call){m, panels, taps, cw, a, w, .limit = limit, .out = out,
+    run(&(bc_bgemm_call){m, panels, taps, cw, a, skip, w, .limit = limit, .out = out,
                          .out_stride = out_stride});
 }

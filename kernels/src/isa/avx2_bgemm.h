@@ -9,6 +9,7 @@
 typedef struct bc_bgemm_call {
     size_t m, panels, taps, cw;
     const uint64_t *const *a;
+    size_t skip;
     const uint64_t *w;
     /* Sums go to rows of int32, or (pop NULL) to bits. */
     int32_t *pop;

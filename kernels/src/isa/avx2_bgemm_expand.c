@@ -29,15 +29,15 @@ static BC_INLINE __m256i load_some(const uint64_t *x, __m256i which) {
     return _mm256_maskload_epi64((const long long *)(const void *)x, which);
 }
 
-void bc_pairs_choose__avx2(uint8_t *to, size_t m, size_t taps, size_t cw,
-                           const uint64_t *const *a) {
+void bc_pairs_choose__avx2(uint8_t *to, size_t m, size_t taps, size_t cw, const uint64_t *const *a,
+                           size_t skip) {
     const size_t some = cw % 4;
     const __m256i which =
         _mm256_cmpgt_epi64(_mm256_set1_epi64x((long long)some), _mm256_setr_epi64x(0, 1, 2, 3));
     for (size_t p = 0; p < m; p += 2) {
         const uint64_t *const *x = a + p * taps, *const *y = p + 1 < m ? x + taps : x;
         for (size_t t = 0; t < taps; t++) {
-            const uint64_t *xt = x[t], *yt = y[t];
+            const uint64_t *xt = x[t] + skip, *yt = y[t] + skip;
             for (size_t i = 0; i + 4 <= cw; i += 4, xt += 4, yt += 4, to += 4 * STEPS)
                 pair_four_words(to, load_four(xt), load_four(yt));
             if (some) { /* what it writes beyond is written again by the next tap */

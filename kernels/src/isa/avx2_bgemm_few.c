@@ -100,14 +100,16 @@ static BC_INLINE void panel_pop(uint32_t sums[8], const uint64_t *x, const uint6
     _mm256_storeu_si256((__m256i *)(void *)sums, _mm256_permute4x64_epi64(even, 0xd8));
 }
 
-/* Words [k, k + n) of a pixel, one after the other. */
-static const uint64_t *gather(uint64_t *to, size_t taps, size_t cw, const uint64_t *const *a,
-                              size_t k, size_t n) {
+/* Words [k, k + n) of pixel p, one after the other. */
+static const uint64_t *gather(uint64_t *to, const bc_bgemm_call *call, size_t p, size_t k,
+                              size_t n) {
+    const size_t taps = call->taps, cw = call->cw, skip = call->skip;
+    const uint64_t *const *a = call->a + p * taps;
     if (taps == 1)
-        return a[0] + k;
+        return a[0] + skip + k;
     for (size_t i = 0; i < n;) {
         const size_t from = (k + i) % cw, run = bc_min(cw - from, n - i);
-        memcpy(to + i, a[(k + i) / cw] + from, run * sizeof *to);
+        memcpy(to + i, a[(k + i) / cw] + skip + from, run * sizeof *to);
         i += run;
     }
     return to;
@@ -138,8 +140,7 @@ void bc_bgemm_few__avx2(const bc_bgemm_call *call) {
         for (size_t p = 0; p < call->m; p++) {
             for (size_t k = 0; k < k_words; k += WORDS) {
                 const size_t some = bc_min(WORDS, k_words - k);
-                const uint64_t *x =
-                    gather(words, call->taps, call->cw, call->a + p * call->taps, k, some);
+                const uint64_t *x = gather(words, call, p, k, some);
                 for (size_t i = 0; i < n; i++) {
                     const uint64_t *w = call->w + ((q + i) * k_words + k) * 8;
                     panel_pop(k ? part : sums[i], x, w, some);

@@ -149,7 +149,8 @@ void bc_bgemm_pairs__avx2(const bc_bgemm_call *call) {
     for (size_t i = 0; i < cuts; i++) { /* blocks and groups of nearly equal sizes */
         const size_t p = 2 * (pairs * i / cuts),
                      count = bc_min(m, 2 * (pairs * (i + 1) / cuts)) - p;
-        bc_pairs_choose__avx2(b.chosen, count, call->taps, call->cw, call->a + p * call->taps);
+        bc_pairs_choose__avx2(b.chosen, count, call->taps, call->cw, call->a + p * call->taps,
+                              call->skip);
         for (size_t g = 0; g < groups; g++) {
             const size_t q = 4 * (vectors * g / groups),
                          panels = bc_min(4 * (vectors * (g + 1) / groups), call->panels) - q;

@@ -15,7 +15,8 @@ typedef uint16_t bc_pair_sums[2][NR];
 
 /* avx2_bgemm_expand.c: table numbers [pair][word of K][step] of m pixels; a last odd one is paired
  * with itself. Up to 3 words more are written. */
-void bc_pairs_choose__avx2(uint8_t *to, size_t m, size_t taps, size_t cw, const uint64_t *const *a);
+void bc_pairs_choose__avx2(uint8_t *to, size_t m, size_t taps, size_t cw, const uint64_t *const *a,
+                           size_t skip);
 
 /* ... and words of K of 32 filters, panels p[0..4), as a vector of 4 bits each per step,
  * `stride` bytes apart. */

@@ -27,11 +27,13 @@ typedef struct sink {
 /* The pixels of a tile to rows of sums, or to bits. */
 static BC_INLINE void write_tile(const int mr, const int nr, const bool bits, __m512i sum[MR][4],
                                  const sink *to) {
+    const int32_t *const *limits = to->limit;
+    const size_t first = to->first, out_stride = to->out_stride, ld = to->ld;
     uint8_t *out = to->out;
     int32_t *pop = to->pop;
     BC_UNROLL
     for (int r = 0; r < mr; r++) {
-        const int32_t *limit = bits ? to->limit[r] + to->first : NULL;
+        const int32_t *limit = bits ? limits[r] + first : NULL;
         BC_UNROLL
         for (int q = 0; q + 2 <= nr; q += 2) {
             const __m512i both = join(sum[r][q], sum[r][q + 1]);
@@ -52,40 +54,40 @@ static BC_INLINE void write_tile(const int mr, const int nr, const bool bits, __
                 _mm256_storeu_si256((__m256i *)(void *)pop, one);
         }
         if (bits)
-            out += to->out_stride;
+            out += out_stride;
         else
-            pop += to->ld;
+            pop += ld;
     }
 }
 
 /* Tiles below each other. The loop is here and not around the function, because a call, with all
  * that is saved and the upper halves set to 0, leaves the ports idle for a dozen cycles. */
-static BC_INLINE void tiles(const int mr, const int nr, const bool bits, size_t count, size_t taps,
-                            size_t cw, const uint64_t *const *a, const uint64_t *w,
-                            const sink *first) {
-    sink to = *first;
-    for (; count; count--, a += (size_t)mr * taps) {
+static BC_INLINE void tiles(const int mr, const int nr, const bool bits, size_t count,
+                            const operands *with, const uint64_t *const *a, const sink *first) {
+    sink next = *first, *to = &next;
+    for (; count; count--, a += (size_t)mr * with->taps) {
         __m512i sum[MR][4];
-        fetch(&to.after);
-        accumulate(mr, nr, taps, cw, a, w, sum);
-        write_tile(mr, nr, bits, sum, &to);
+        BC_KEEP_R(to);
+        fetch(&to->after);
+        accumulate(mr, nr, with, a, sum);
+        write_tile(mr, nr, bits, sum, to);
         if (bits) {
-            to.limit += mr;
-            to.out += (size_t)mr * to.out_stride;
+            to->limit += mr;
+            to->out += (size_t)mr * to->out_stride;
         } else {
-            to.pop += (size_t)mr * to.ld;
+            to->pop += (size_t)mr * to->ld;
         }
     }
 }
 
 #define TILE(mr, nr)                                                                               \
-    static void pop##mr##x##nr(size_t count, size_t taps, size_t cw, const uint64_t *const *a,     \
-                               const uint64_t *w, const sink *to) {                                \
-        tiles(mr, nr, false, count, taps, cw, a, w, to);                                           \
+    static void pop##mr##x##nr(size_t count, const operands *with, const uint64_t *const *a,       \
+                               const sink *to) {                                                   \
+        tiles(mr, nr, false, count, with, a, to);                                                  \
     }                                                                                              \
-    static void tau##mr##x##nr(size_t count, size_t taps, size_t cw, const uint64_t *const *a,     \
-                               const uint64_t *w, const sink *to) {                                \
-        tiles(mr, nr, true, count, taps, cw, a, w, to);                                            \
+    static void tau##mr##x##nr(size_t count, const operands *with, const uint64_t *const *a,       \
+                               const sink *to) {                                                   \
+        tiles(mr, nr, true, count, with, a, to);                                                   \
     }
 TILE(1, 4)
 TILE(1, 1)
@@ -102,8 +104,7 @@ TILE(6, 1)
 TILE(7, 2)
 TILE(7, 1)
 
-typedef void (*tile_fn)(size_t, size_t, size_t, const uint64_t *const *, const uint64_t *,
-                        const sink *);
+typedef void (*tile_fn)(size_t, const operands *, const uint64_t *const *, const sink *);
 typedef struct tile_row {
     size_t panels; /* of `wide` */
     tile_fn wide, one;
@@ -118,10 +119,11 @@ static const tile_row tau_tiles[MR] = {
 /* Panels outside, pixels inside: the weights of a tile stay in L1 for all pixels, and pixels are
  * few bytes. */
 static void run(const tile_row *rows, size_t m, size_t panels, size_t taps, size_t cw,
-                const uint64_t *const *a, const uint64_t *w, const sink *all) {
+                const uint64_t *const *a, size_t skip, const uint64_t *w, const sink *all) {
     /* tiles of nearly equal height: 8 pixels are 4 + 4, not 7 + 1 */
     const size_t cuts = (m + MR - 1) / MR, height = m / cuts, higher = m % cuts;
     const size_t most = m == 1 ? rows[0].panels : 2;
+    operands with = {taps, skip, skip + cw, taps * cw * NR, w};
     for (size_t q = 0, n; q < panels; q += n) {
         n = panels - q < most ? 1 : most;
         sink to = *all;
@@ -131,13 +133,13 @@ static void run(const tile_row *rows, size_t m, size_t panels, size_t taps, size
         } else {
             to.pop += q * NR;
         }
-        const uint64_t *v = w + q * taps * cw * NR;
+        with.w = w + q * with.step;
         to.after = ahead_of(q + n, panels, taps * cw, w, cuts);
         if (higher) {
             const tile_row *row = &rows[height];
             const size_t pixels = higher * (height + 1),
                          fetched = bc_min(to.after.lines, higher * to.after.per_tile);
-            (n > 1 ? row->wide : row->one)(higher, taps, cw, a, v, &to);
+            (n > 1 ? row->wide : row->one)(higher, &with, a, &to);
             if (all->limit) {
                 to.limit += pixels;
                 to.out += pixels * to.out_stride;
@@ -148,23 +150,22 @@ static void run(const tile_row *rows, size_t m, size_t panels, size_t taps, size
             to.after.lines -= fetched;
         }
         const tile_row *row = &rows[height - 1];
-        (n > 1 ? row->wide : row->one)(cuts - higher, taps, cw, a + higher * (height + 1) * taps, v,
-                                       &to);
+        (n > 1 ? row->wide : row->one)(cuts - higher, &with, a + higher * (height + 1) * taps, &to);
     }
 }
 
 void bc_bgemm__avx512vpopcntdq(size_t m, size_t panels, size_t taps, size_t cw,
-                               const uint64_t *const *a, const uint64_t *w, int32_t *pop,
-                               size_t ld) {
+                               const uint64_t *const *a, size_t skip, const uint64_t *w,
+                               int32_t *pop, size_t ld) {
     const sink to = {.pop = pop, .ld = ld};
-    run(pop_tiles, m, panels, taps, cw, a, w, &to);
+    run(pop_tiles, m, panels, taps, cw, a, skip, w, &to);
 }
 
 void bc_bgemm_tau__avx512vpopcntdq(size_t m, size_t panels, size_t taps, size_t cw,
-                                   const uint64_t *const *a, const uint64_t *w,
+                                   const uint64_t *const *a, size_t skip, const uint64_t *w,
                                    const int32_t *const *limit, uint8_t *out, size_t out_stride) {
     const sink to = {.limit = limit, .out = out, .out_stride = out_stride};
-    run(tau_tiles, m, panels, taps, cw, a, w, &to);
+    run(tau_tiles, m, panels, taps, cw, a, skip, w, &to);
 }
 
 BC_TARGET_END

@@ -16,13 +16,23 @@ BC_TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vpopcntdq")
 
 enum { MR = 7, NR = BC_PANEL_BINARY, L1_LINES = 384 };
 
+/* What all tiles of some panels share. It stays in memory, and is read again wherever it is used
+ * (BC_KEEP_R): the pixels' pointers need the registers, and GCC would keep what they push out in
+ * vector registers, to be moved back by the ports that the product keeps busy. */
+typedef struct operands {
+    size_t taps, skip, end; /* words [skip, end) under every tap */
+    size_t step;            /* words of a panel */
+    const uint64_t *w;      /* the first panel */
+} operands;
+
 /* One word of a tile: xor, popcount, add. The first word's counts are where the sums start. */
 static BC_INLINE void word(const int mr, const int nr, const bool first, const uint64_t *x[MR],
-                           size_t i, const uint64_t *w, size_t step, __m512i sum[MR][4]) {
+                           size_t i, const uint64_t *w, const operands *with, __m512i sum[MR][4]) {
     __m512i v[4];
+    BC_KEEP_R(with);
     BC_UNROLL
     for (int q = 0; q < nr; q++)
-        v[q] = _mm512_load_si512((const void *)(w + (size_t)q * step));
+        v[q] = _mm512_load_si512((const void *)(w + (size_t)q * with->step));
     BC_UNROLL
     for (int r = 0; r < mr; r++) {
         __m512i xr = _mm512_set1_epi64((long long)x[r][i]);
@@ -46,20 +56,22 @@ static BC_INLINE void point(const int mr, size_t taps, const uint64_t *const *ro
 }
 
 /* All products of a tile. */
-static BC_INLINE void accumulate(const int mr, const int nr, size_t taps, size_t cw,
-                                 const uint64_t *const *a, const uint64_t *w, __m512i sum[MR][4]) {
-    const size_t step = taps * cw * NR;
-    const uint64_t *x[MR];
-    point(mr, taps, a, x);
-    word(mr, nr, true, x, 0, w, step, sum);
-    for (size_t t = 0, i = 1;; i = 0) {
-        for (; i < cw; i++) {
+static BC_INLINE void accumulate(const int mr, const int nr, const operands *with,
+                                 const uint64_t *const *a, __m512i sum[MR][4]) {
+    BC_KEEP_R(with);
+    const uint64_t *w = with->w, *x[MR];
+    size_t i = with->skip;
+    point(mr, with->taps, a, x);
+    word(mr, nr, true, x, i++, w, with, sum);
+    for (size_t t = 0;; i = with->skip) {
+        BC_KEEP_R(with);
+        for (; i < with->end; i++) {
             w += NR;
-            word(mr, nr, false, x, i, w, step, sum);
+            word(mr, nr, false, x, i, w, with, sum);
         }
-        if (++t == taps)
+        if (++t == with->taps)
             break;
-        point(mr, taps, a + t, x);
+        point(mr, with->taps, a + t, x);
     }
 }
 
@@ -80,10 +92,15 @@ static BC_INLINE ahead ahead_of(size_t q, size_t panels, size_t panel_words, con
 }
 
 static BC_INLINE void fetch(ahead *of) {
-    const size_t n = bc_min(of->lines, of->per_tile);
-    for (size_t i = 0; i < n; i++, of->next += NR)
-        BC_PREFETCH(of->next);
+    if (!of->lines)
+        return;
+    size_t n = bc_min(of->lines, of->per_tile);
+    BC_KEEP_R(n); /* or it is subtracted in vector registers */
+    const uint64_t *next = of->next;
     of->lines -= n;
+    for (; n; n--, next += NR)
+        BC_PREFETCH(next);
+    of->next = next;
 }
 
 /* The sums of two panels in one vector of 16 int32. */

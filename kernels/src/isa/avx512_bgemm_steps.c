@@ -25,10 +25,10 @@ static void steps_of_some(const place *at, size_t mr, size_t i) {
         steps_tile(1, at->c - i, at->p + r, i, at->list, at->end);
 }
 
-static BC_INLINE void tile(const int mr, const int nr, size_t taps, size_t cw,
-                           const uint64_t *const *a, const uint64_t *w, const place *at) {
+static BC_INLINE void tile(const int mr, const int nr, const operands *with,
+                           const uint64_t *const *a, const place *at) {
     __m512i sum[MR][4];
-    accumulate(mr, nr, taps, cw, a, w, sum);
+    accumulate(mr, nr, with, a, sum);
     int32_t *pop = at->pop + at->p * at->ld + at->i;
     if (nr == 1) {
         BC_UNROLL
@@ -60,19 +60,20 @@ static BC_INLINE void tile(const int mr, const int nr, size_t taps, size_t cw,
     }
 }
 
-static BC_INLINE void tiles_below(const int mr, const int nr, size_t count, size_t taps, size_t cw,
-                                  const uint64_t *const *a, const uint64_t *w, const place *first) {
-    place at = *first;
-    for (; count; count--, a += (size_t)mr * taps, at.p += (size_t)mr) {
-        fetch(&at.after);
-        tile(mr, nr, taps, cw, a, w, &at);
+static BC_INLINE void tiles_below(const int mr, const int nr, size_t count, const operands *with,
+                                  const uint64_t *const *a, const place *first) {
+    place next = *first, *at = &next;
+    for (; count; count--, a += (size_t)mr * with->taps, at->p += (size_t)mr) {
+        BC_KEEP_R(at);
+        fetch(&at->after);
+        tile(mr, nr, with, a, at);
     }
 }
 
 #define TILE(mr, nr)                                                                               \
-    static void tile##mr##x##nr(size_t count, size_t taps, size_t cw, const uint64_t *const *a,    \
-                                const uint64_t *w, const place *at) {                              \
-        tiles_below(mr, nr, count, taps, cw, a, w, at);                                            \
+    static void tile##mr##x##nr(size_t count, const operands *with, const uint64_t *const *a,      \
+                                const place *at) {                                                 \
+        tiles_below(mr, nr, count, with, a, at);                                                   \
     }
 #define TILES(mr) TILE(mr, 2) TILE(mr, 1)
 TILE(1, 4)
@@ -84,33 +85,32 @@ TILES(5)
 TILES(6)
 TILES(7)
 
-typedef void (*tile_fn)(size_t, size_t, size_t, const uint64_t *const *, const uint64_t *,
-                        const place *);
+typedef void (*tile_fn)(size_t, const operands *, const uint64_t *const *, const place *);
 static const tile_fn tiles[MR][2] = {{tile1x1, tile1x2}, {tile2x1, tile2x2}, {tile3x1, tile3x2},
                                      {tile4x1, tile4x2}, {tile5x1, tile5x2}, {tile6x1, tile6x2},
                                      {tile7x1, tile7x2}};
 
 void bc_bgemm_steps__avx512vpopcntdq(size_t m, size_t c, size_t taps, size_t cw,
-                                     const uint64_t *const *a, const uint64_t *w, int32_t *pop,
-                                     size_t ld, const bc_row_step *list, size_t count) {
+                                     const uint64_t *const *a, size_t skip, const uint64_t *w,
+                                     int32_t *pop, size_t ld, const bc_row_step *list,
+                                     size_t count) {
     const size_t cuts = (m + MR - 1) / MR, height = m / cuts, higher = m % cuts;
     const size_t panels = (c + NR - 1) / NR;
-    const uint64_t *first = w;
+    operands with = {taps, skip, skip + cw, taps * cw * NR, w};
     place at = {.list = list, .end = list + count, .pop = pop, .ld = ld, .c = c};
-    for (size_t n; at.i < c; at.i += n * NR, w += n * taps * cw * NR) {
+    for (size_t n; at.i < c; at.i += n * NR, with.w += n * with.step) {
         const size_t left = panels - at.i / NR;
         n = m == 1 && left >= 4 ? 4 : left > 1 ? 2 : 1;
         at.p = 0;
-        at.after = ahead_of(at.i / NR + n, panels, taps * cw, first, cuts);
+        at.after = ahead_of(at.i / NR + n, panels, taps * cw, w, cuts);
         if (higher) {
             const size_t fetched = bc_min(at.after.lines, higher * at.after.per_tile);
-            tiles[height][n - 1](higher, taps, cw, a, w, &at);
+            tiles[height][n - 1](higher, &with, a, &at);
             at.after.next += fetched * NR;
             at.after.lines -= fetched;
         }
         at.p = higher * (height + 1);
-        (n == 4 ? tile1x4 : tiles[height - 1][n - 1])(cuts - higher, taps, cw, a + at.p * taps, w,
-                                                      &at);
+        (n == 4 ? tile1x4 : tiles[height - 1][n - 1])(cuts - higher, &with, a + at.p * taps, &at);
     }
 }
 

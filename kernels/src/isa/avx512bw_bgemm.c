@@ -46,6 +46,7 @@ static _Alignas(64) const uint8_t tables[256][16] = {TABLE64(0), TABLE64(64), TA
 typedef struct call {
     size_t m, panels, taps, cw;
     const uint64_t *const *a;
+    size_t skip;
     const uint64_t *w;
     int32_t *pop; /* sums go there, or (NULL) to bits */
     size_t ld;
@@ -77,7 +78,7 @@ static void expand_pixels(uint16_t *to, const call *c, size_t p0, size_t m) {
         const uint64_t *const *x = c->a + (p0 + p) * c->taps, *const *y =
                                                                   p + 1 < m ? x + c->taps : x;
         for (size_t t = 0; t < c->taps; t++)
-            for (size_t i = 0; i < c->cw; i++, to += STEPS) {
+            for (size_t i = c->skip; i < c->skip + c->cw; i++, to += STEPS) {
                 const __m128i bytes =
                     _mm_unpacklo_epi8(_mm_loadl_epi64((const __m128i *)(const void *)(x[t] + i)),
                                       _mm_loadl_epi64((const __m128i *)(const void *)(y[t] + i)));
@@ -264,7 +265,7 @@ static __m512i count(const call *c, const uint64_t *const *a, const uint64_t *w)
     __m512i acc = zero, sum = zero;
     unsigned left = COUNT_WORDS;
     for (size_t t = 0; t < c->taps; t++)
-        for (size_t i = 0; i < c->cw; i++, w += 8) {
+        for (size_t i = c->skip; i < c->skip + c->cw; i++, w += 8) {
             const __m512i x = _mm512_xor_si512(_mm512_set1_epi64((long long)a[t][i]), load(w));
             const __m512i low = _mm512_shuffle_epi8(bits, _mm512_and_si512(x, nibble));
             const __m512i high =
@@ -306,14 +307,15 @@ static void run(const call *c) {
 }
 
 void bc_bgemm__avx512bw(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
-                        const uint64_t *w, int32_t *pop, size_t ld) {
-    run(&(call){m, panels, taps, cw, a, w, .pop = pop, .ld = ld});
+                        size_t skip, const uint64_t *w, int32_t *pop, size_t ld) {
+    run(&(call){m, panels, taps, cw, a, skip, w, .pop = pop, .ld = ld});
 }
 
 void bc_bgemm_tau__avx512bw(size_t m, size_t panels, size_t taps, size_t cw,
-                            const uint64_t *const *a, const uint64_t *w,
+                            const uint64_t *const *a, size_t skip, const uint64_t *w,
                             const int32_t *const *limit, uint8_t *out, size_t out_stride) {
-    run(&(call){m, panels, taps, cw, a, w, .limit = limit, .out = out, .out_stride = out_stride});
+    run(&(call){m, panels, taps, cw, a, skip, w, .limit = limit, .out = out,
+                .out_stride = out_stride});
 }
 
 BC_TARGET_END

@@ -37,15 +37,15 @@ static BC_INLINE uint32x4_t bc_add_bytes(uint32x4_t acc, uint8x16_t bytes, uint8
 }
 
 void bc_bgemm__neon(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
-                    const uint64_t *w, int32_t *pop, size_t ld);
+                    size_t skip, const uint64_t *w, int32_t *pop, size_t ld);
 void bc_bgemm_tau__neon(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
-                        const uint64_t *w, const int32_t *const *limit, uint8_t *out,
+                        size_t skip, const uint64_t *w, const int32_t *const *limit, uint8_t *out,
                         size_t out_stride);
 void bc_bgemm__neondot(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
-                       const uint64_t *w, int32_t *pop, size_t ld);
+                       size_t skip, const uint64_t *w, int32_t *pop, size_t ld);
 void bc_bgemm_tau__neondot(size_t m, size_t panels, size_t taps, size_t cw,
-                           const uint64_t *const *a, const uint64_t *w, const int32_t *const *limit,
-                           uint8_t *out, size_t out_stride);
+                           const uint64_t *const *a, size_t skip, const uint64_t *w,
+                           const int32_t *const *limit, uint8_t *out, size_t out_stride);
 void bc_fgemm__neon(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
                     const float *w, float *acc, size_t ld);
 void bc_wgemm__neon(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,

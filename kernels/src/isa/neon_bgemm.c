@@ -81,7 +81,8 @@ static BC_INLINE uint8_t above(const uint32x4_t sum[2], const int32_t *limit) {
 }
 
 static BC_INLINE void tile(const int mr, const int nr, const bool dot, const bool bits, size_t taps,
-                           size_t cw, const uint64_t *const *a, const uint64_t *w, const sink *to) {
+                           size_t cw, const uint64_t *const *a, size_t skip, const uint64_t *w,
+                           const sink *to) {
     const size_t step = taps * cw * NR;
     const uint8x16_t ones = vdupq_n_u8(1);
     uint32x4_t acc[ACCS][4], sum[ACCS][2];
@@ -95,7 +96,7 @@ static BC_INLINE void tile(const int mr, const int nr, const bool dot, const boo
         const uint64_t *x[MR];
         BC_UNROLL
         for (int r = 0; r < mr; r++)
-            x[r] = a[(size_t)r * taps + t];
+            x[r] = a[(size_t)r * taps + t] + skip;
         for (size_t i = 0; i < cw; i++, w += NR) {
             uint64x2_t word[MR];
             BC_UNROLL
@@ -144,7 +145,8 @@ static BC_INLINE void tile(const int mr, const int nr, const bool dot, const boo
     }
 }
 
-typedef void (*tile_fn)(size_t, size_t, const uint64_t *const *, const uint64_t *, const sink *);
+typedef void (*tile_fn)(size_t, size_t, const uint64_t *const *, size_t, const uint64_t *,
+                        const sink *);
 typedef struct tile_row {
     size_t panels; /* of `wide` */
     tile_fn wide, one;
@@ -152,12 +154,12 @@ typedef struct tile_row {
 
 /* cw 1 has no inner loop: its cost shows at 64 channels. */
 #define TILE(name, dot, bits, mr, nr)                                                              \
-    static void name##mr##x##nr(size_t taps, size_t cw, const uint64_t *const *a,                  \
+    static void name##mr##x##nr(size_t taps, size_t cw, const uint64_t *const *a, size_t skip,     \
                                 const uint64_t *w, const sink *to) {                               \
         if (cw == 1)                                                                               \
-            tile(mr, nr, dot, bits, taps, 1, a, w, to);                                            \
+            tile(mr, nr, dot, bits, taps, 1, a, skip, w, to);                                      \
         else                                                                                       \
-            tile(mr, nr, dot, bits, taps, cw, a, w, to);                                           \
+            tile(mr, nr, dot, bits, taps, cw, a, skip, w, to);                                     \
     }
 #define TILES(name, dot, bits)                                                                     \
     TILE(name, dot, bits, 1, 4)                                                                    \
@@ -180,7 +182,7 @@ BC_TARGET_END
 /* Panels outside, pixels inside: the weights of a tile stay in L1 for all pixels, and pixels are
  * few bytes. */
 static void run(const tile_row *tiles, size_t m, size_t panels, size_t taps, size_t cw,
-                const uint64_t *const *a, const uint64_t *w, const sink *all) {
+                const uint64_t *const *a, size_t skip, const uint64_t *w, const sink *all) {
     const size_t cuts = (m + MR - 1) / MR; /* tiles of nearly equal height: 4 pixels are 2 + 2 */
     const size_t most = m == 1 ? tiles[0].panels : 2;
     for (size_t q = 0, n; q < panels; q += n) {
@@ -196,22 +198,24 @@ static void run(const tile_row *tiles, size_t m, size_t panels, size_t taps, siz
             } else {
                 to.pop += p * to.ld + q * NR;
             }
-            (n > 1 ? row->wide : row->one)(taps, cw, a + p * taps, w + q * taps * cw * NR, &to);
+            (n > 1 ? row->wide : row->one)(taps, cw, a + p * taps, skip, w + q * taps * cw * NR,
+                                           &to);
         }
     }
 }
 
 #define EXPORT(isa, pop_tiles, tau_tiles)                                                          \
     void bc_bgemm__##isa(size_t m, size_t panels, size_t taps, size_t cw,                          \
-                         const uint64_t *const *a, const uint64_t *w, int32_t *pop, size_t ld) {   \
+                         const uint64_t *const *a, size_t skip, const uint64_t *w, int32_t *pop,   \
+                         size_t ld) {                                                              \
         const sink to = {.pop = pop, .ld = ld};                                                    \
-        run(pop_tiles, m, panels, taps, cw, a, w, &to);                                            \
+        run(pop_tiles, m, panels, taps, cw, a, skip, w, &to);                                      \
     }                                                                                              \
     void bc_bgemm_tau__##isa(size_t m, size_t panels, size_t taps, size_t cw,                      \
-                             const uint64_t *const *a, const uint64_t *w,                          \
+                             const uint64_t *const *a, size_t skip, const uint64_t *w,             \
                              const int32_t *const *limit, uint8_t *out, size_t out_stride) {       \
         const sink to = {.limit = limit, .out = out, .out_stride = out_stride};                    \
-        run(tau_tiles, m, panels, taps, cw, a, w, &to);                                            \
+        run(tau_tiles, m, panels, taps, cw, a, skip, w, &to);                                      \
     }
 EXPORT(neon, pop_tiles, tau_tiles)
 EXPORT(neondot, dot_pop_tiles, dot_tau_tiles)

@@ -8,25 +8,25 @@
 #include <string.h>
 
 static void bgemm__scalar(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
-                          const uint64_t *w, int32_t *pop, size_t ld) {
+                          size_t skip, const uint64_t *w, int32_t *pop, size_t ld) {
     for (size_t p = 0; p < m; p++)
         for (size_t f = 0; f < panels * BC_PANEL_BINARY; f++) {
             const uint64_t *wf = w + f / 8 * taps * cw * 8 + f % 8;
             uint32_t x = 0;
             for (size_t t = 0; t < taps; t++)
                 for (size_t i = 0; i < cw; i++)
-                    x += bc_popcount64(a[p * taps + t][i] ^ wf[(t * cw + i) * 8]);
+                    x += bc_popcount64(a[p * taps + t][skip + i] ^ wf[(t * cw + i) * 8]);
             pop[p * ld + f] = (int32_t)x;
         }
 }
 
 static void bgemm_tau__scalar(size_t m, size_t panels, size_t taps, size_t cw,
-                              const uint64_t *const *a, const uint64_t *w,
+                              const uint64_t *const *a, size_t skip, const uint64_t *w,
                               const int32_t *const *limit, uint8_t *out, size_t out_stride) {
     for (size_t p = 0; p < m; p++)
         for (size_t q = 0; q < panels; q++) {
             int32_t pop[BC_PANEL_BINARY];
-            bgemm__scalar(1, 1, taps, cw, a + p * taps, w + q * taps * cw * 8, pop,
+            bgemm__scalar(1, 1, taps, cw, a + p * taps, skip, w + q * taps * cw * 8, pop,
                           BC_PANEL_BINARY);
             unsigned bits = 0;
             for (size_t f = 0; f < BC_PANEL_BINARY; f++)

@@ -52,45 +52,46 @@ static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
     status = bc_window_prepare(model, node, error);
     if (!status && node->taps <= FEW_TAPS)
         node->chunk = bc_max(node->chunk, larger_chunk(node));
+    if (!status)
+        bc_lists_choose(node);
     return status;
 }
 
-static void threshold_task(const bc_task *task, const uint64_t **a, const char *weights) {
+/* skip: words under every pointer before those of the first group. */
+static void threshold_task(const bc_task *task, size_t skip, const char *weights) {
     const bc_node *node = task->node;
     size_t stride;
     uint8_t *bits = bc_task_bits(task, node->steps[0].value, &stride);
     bc_zero_tail(task, bits, stride);
-    bc_border_rows(task, node->limit + task->panel0 * BC_PANEL_BINARY, node->limit_stride);
     for (size_t g = 0; g < node->groups; g++, weights += node->panels * node->panel_bytes) {
-        task->run->kernels->bgemm_tau(task->m, task->panels, node->taps, node->inner, a,
+        task->run->kernels->bgemm_tau(task->m, task->panels, node->taps, node->inner,
+                                      (const uint64_t **)(void *)task->pointers,
+                                      skip + g * node->inner,
                                       (const uint64_t *)(const void *)weights, task->pixel,
                                       bits + g * node->group_out / 8, stride);
         for (size_t p = 0; p < task->m && g + 1 < node->groups; p++)
             task->pixel[p] += node->panels * BC_PANEL_BINARY;
-        bc_next_group(task, g, node->inner * sizeof(uint64_t));
     }
 }
 
-static void sums_task(const bc_task *task, const uint64_t **a, const char *weights) {
+static void sums_task(const bc_task *task, size_t skip, const char *weights) {
     const bc_node *node = task->node;
+    const uint64_t **a = (const uint64_t **)(void *)task->pointers;
     const bc_row_step source = {
         .op = BC_ROW_POP, .x = task->acc, .base = task->pixel, .ld = task->ld};
-    bc_border_rows(task, node->base + task->c0, node->filters);
     if (node->groups == 1 && node->steps[0].op != BC_STEP_THRESHOLD) {
         bc_row_step list[BC_MOST_LINKS];
         const size_t count = bc_epilogue_list(task, source, list);
-        task->run->kernels->bgemm_steps(task->m, task->c, node->taps, node->inner, a,
+        task->run->kernels->bgemm_steps(task->m, task->c, node->taps, node->inner, a, skip,
                                         (const uint64_t *)(const void *)weights, task->acc,
                                         task->ld, list, count);
         return;
     }
-    for (size_t g = 0; g < node->groups; g++, weights += node->panels * node->panel_bytes) {
+    for (size_t g = 0; g < node->groups; g++, weights += node->panels * node->panel_bytes)
         /* columns beyond the group are overwritten by the next one */
         task->run->kernels->bgemm(task->m, task->panels, node->taps, node->inner, a,
-                                  (const uint64_t *)(const void *)weights,
+                                  skip + g * node->inner, (const uint64_t *)(const void *)weights,
                                   task->acc + g * node->group_out, task->ld);
-        bc_next_group(task, g, node->inner * sizeof(uint64_t));
-    }
     if (node->steps[0].op != BC_STEP_THRESHOLD) {
         bc_epilogue_from(task, source);
         return;
@@ -101,21 +102,19 @@ static void sums_task(const bc_task *task, const uint64_t **a, const char *weigh
     bc_integer_epilogue(task);
 }
 
-static void product_task(const bc_task *task) {
-    const bc_node *node = task->node;
-    const uint64_t **a = (const uint64_t **)(void *)task->pointers;
-    const char *weights = (const char *)node->weights + task->panel0 * node->panel_bytes;
-    const void *source = node->prep_bytes ? task->run->prep : task->run->values[node->input];
-    if (node->joined)
-        bc_bit_pointers(task->run, node, task->p0, task->m, task->pointers);
-    else
-        bc_window_pointers(node, source, task->p0, task->m, task->pointers);
-    (node->limit ? threshold_task : sums_task)(task, a, weights);
+static void product_task(const bc_task *given) {
+    bc_task task = *given;
+    const bc_node *node = task.node;
+    const char *weights = (const char *)node->weights + task.panel0 * node->panel_bytes;
+    const size_t skip = bc_lists_find(&task);
+    (node->limit ? threshold_task : sums_task)(&task, skip, weights);
 }
 
 static void run(const bc_run *run, const bc_node *node) {
     if (node->prep_bytes)
         (node->rows.columns ? bc_bit_rows_run : bc_bit_margins_run)(run, node);
+    if (node->listed)
+        bc_lists_run(run, node);
     bc_run_tasks(run, node, run->kernels->mr_binary, product_task);
 }
 

@@ -41,7 +41,8 @@ void bc_bit_margins_choose(bc_node *node) {
     node->joined = win->kw;
     node->inside_left = win->left;
     node->inner *= win->kw;
-    node->prep_bytes = win->h * (size_t)copied * node->pixel_bytes;
+    node->margin_bytes = (size_t)copied * node->pixel_bytes;
+    node->prep_bytes = win->h * node->margin_bytes;
     win->kw = 1;
     win->left = win->right = 0;
 }
@@ -61,7 +62,7 @@ static void copy_rows(const void *context, size_t item, size_t thread) {
     (void)thread;
     for (size_t r = item * c->rows_per_item; r < end; r++) {
         const char *from = c->run->values[node->input] + r * win->w * bytes;
-        char *to = c->run->prep + r * columns * node->joined * bytes;
+        char *to = c->run->prep + r * node->margin_bytes;
         for (size_t i = 0; i < columns; i++) {
             const size_t ow =
                 i < node->inside_first ? i : i + node->inside_end - node->inside_first;
@@ -114,7 +115,7 @@ static inline void row_pointers(const bc_run *run, const bc_node *node, size_t t
                                 size_t oh, size_t ow, size_t end, const void **out) {
     const bc_window *win = &node->window;
     const size_t bytes = node->pixel_bytes, first = node->inside_first, past = node->inside_end,
-                 margin = node->joined * bytes, margins = margin_columns(node) * margin;
+                 margin = node->joined * bytes;
     const uintptr_t pad = (uintptr_t)node->pad, prep = (uintptr_t)run->prep,
                     source = node->rows.columns ? prep : (uintptr_t)run->values[node->input];
     line inside[MOST_TAPS], left[MOST_TAPS], right[MOST_TAPS];
@@ -126,7 +127,7 @@ static inline void row_pointers(const bc_run *run, const bc_node *node, size_t t
         }
         const size_t r = sample * win->h + y;
         inside[t] = (line){source + (r * win->w - node->inside_left) * bytes, win->sw * bytes};
-        left[t] = (line){prep + r * margins, margin};
+        left[t] = (line){prep + r * node->margin_bytes, margin};
         right[t] = (line){left[t].address + (first - past) * margin, margin};
     }
     if (ow < first) {

@@ -151,7 +151,7 @@ static void forward_image(const void *context, size_t image, size_t thread) {
                 oy++;
             }
         }
-        k->bgemm(m, c->c_out / 8, c->kh, f->inner, rows, f->panels, pop, c->c_out);
+        k->bgemm(m, c->c_out / 8, c->kh, f->inner, rows, 0, f->panels, pop, c->c_out);
         const bc_row_step steps[] = {{.op = BC_ROW_POP, .x = pop, .base = base, .ld = c->c_out},
                                      {.op = BC_ROW_AFFINE, .scale = f->alpha, .bias = f->zeros},
                                      {.op = BC_ROW_STORE,
