@@ -75,28 +75,32 @@ static void *operand(size_t bytes, kind of, bool activations) {
 
 typedef struct task {
     layer l;
-    size_t m, taps, cin, panels; /* cin: words or elements */
+    size_t m, taps, cin, panels; /* cin: words, elements or octets */
     const void **a;
     const int32_t **rows; /* of limit, of base */
-    void *input, *weights, *acc, *floats;
+    void *input, *tables, *weights, *acc, *floats;
     int32_t *constants;
     uint8_t *bits;
     float *scale;
 } task;
 
-static void prepare(task *t, const layer *l) {
+static void prepare(const bc_kernels *k, task *t, const layer *l) {
     const size_t panel = l->kind <= SUMS ? BC_PANEL_BINARY : BC_PANEL_FLOAT,
                  pixels = l->batch * l->size * l->size;
-    const size_t bytes = l->kind <= SUMS ? 8 : l->kind == PIXELS ? 2 : 4;
+    /* of the input's elements, of what a pointer points to, of weights */
+    const size_t input[] = {8, 8, 4, 4, 2}, pointed[] = {8, 8, 4, k->ttable_octet, 2},
+                 weight[] = {8, 8, 4, 1, 2};
+    const size_t bytes = pointed[l->kind];
     *t = (task){.l = *l, .m = pixels, .taps = l->k * l->k, .panels = l->out / panel};
-    t->cin = l->kind <= SUMS ? bc_words(l->in) : l->in;
+    t->cin = l->kind <= SUMS ? bc_words(l->in) : l->kind == WEIGHT ? l->in / 8 : l->in;
+    /* the last pixel is the padding */
     t->input =
-        operand((pixels + 1) * t->cin * bytes, l->kind, true); /* the last pixel is the padding */
-    t->weights = operand(l->out * t->taps * t->cin *
-                             (l->kind <= SUMS    ? 8
-                              : l->kind == FLOAT ? 4
-                                                 : 2),
-                         l->kind, false);
+        operand((pixels + 1) * (l->kind <= SUMS ? t->cin : l->in) * input[l->kind], l->kind, true);
+    t->tables = l->kind == WEIGHT ? operand((pixels + 1) * t->cin * bytes, BITS, false) : NULL;
+    if (t->tables)
+        k->ttable(pixels + 1, l->in, t->input, t->tables);
+    const char *source = t->tables ? t->tables : t->input;
+    t->weights = operand(l->out * t->taps * t->cin * weight[l->kind], l->kind, false);
     t->a = need(malloc(pixels * t->taps * sizeof *t->a));
     t->rows = need(malloc(pixels * sizeof *t->rows));
     t->acc = operand(bc_min(pixels, CHUNK) * l->out * 4, BITS, false);
@@ -114,21 +118,27 @@ static void prepare(task *t, const layer *l) {
                          x = p % l->size + tap % l->k - l->k / 2;
             const size_t from =
                 y < l->size && x < l->size ? (sample * l->size + y) * l->size + x : pixels;
-            t->a[p * t->taps + tap] = (const uint8_t *)t->input + from * t->cin * bytes;
+            t->a[p * t->taps + tap] = source + from * t->cin * bytes;
         }
     }
 }
 
 static void release(task *t) {
-    void *all[] = {(void *)t->a, (void *)t->rows, t->input, t->weights,  t->acc,
-                   t->floats,    t->bits,         t->scale, t->constants};
+    void *all[] = {(void *)t->a, (void *)t->rows, t->input, t->tables, t->weights,
+                   t->acc,       t->floats,       t->bits,  t->scale,  t->constants};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         free(all[i]);
 }
 
-/* The layer, in calls of about 64 pixels, as a session makes them. */
+/* The layer, in calls of about 64 pixels, as a session makes them; of sums that are looked up, the
+ * tables too. */
 static void run(const bc_kernels *k, const task *t) {
-    const size_t mr = t->l.kind <= SUMS ? k->mr_binary : k->mr_float, chunk = CHUNK / mr * mr;
+    const size_t mr = t->l.kind <= SUMS     ? k->mr_binary
+                      : t->l.kind == WEIGHT ? k->mr_table
+                                            : k->mr_float,
+                 chunk = CHUNK / mr * mr;
+    if (t->tables)
+        k->ttable(t->m, t->l.in, t->input, t->tables);
     for (size_t p = 0; p < t->m; p += chunk) {
         const size_t m = bc_min(chunk, t->m - p), out = t->l.out;
         const void *a = t->a + p * t->taps;
@@ -151,7 +161,7 @@ static void run(const bc_kernels *k, const task *t) {
             k->fgemm(m, out, t->taps, t->cin, a, t->weights, y, out);
             break;
         case WEIGHT:
-            k->wgemm(m, t->panels, t->taps, t->cin, a, t->weights, y, out);
+            k->tgemm(m, t->panels, t->taps, t->cin, a, t->weights, y, out);
             break;
         case PIXELS:
             k->igemm(m, t->panels, t->taps, t->cin, a, t->weights, acc, out);
@@ -175,7 +185,7 @@ static void report(const bc_kernels *k, const layer *l, const char *name) {
     double us[SAMPLES], of_peak[SAMPLES];
     uint64_t rounds = 1, repeats = 1;
     task t;
-    prepare(&t, l);
+    prepare(k, &t, l);
     const double macs = (double)t.m * (double)l->out * (double)(t.taps * l->in);
     for (uint64_t start = now_ns();
          k->peak(kind_peaks[l->kind], rounds, &sink) > 0 && now_ns() - start < SAMPLE_NS / 2;

@@ -58,7 +58,7 @@
 #endif
 
 #define BC_PANEL_BINARY 8  /* filters per panel of bgemm */
-#define BC_PANEL_FLOAT 16  /* filters per panel of fgemm, wgemm, igemm, tgemm, qgemm */
+#define BC_PANEL_FLOAT 16  /* filters per panel of fgemm, igemm, tgemm, qgemm */
 #define BC_TABLE_OCTET 128 /* most bytes of the table of eight channels */
 
 /* One link of an epilogue. What it does to y, the float of pixel p and channel i: */
@@ -93,7 +93,7 @@ typedef struct bc_kernels {
     const char *name;
     uint32_t cpu_needs; /* BC_CPU_* bits, all needed */
     uint32_t mr_binary; /* pixels in the best tile of bgemm, bgemm_tau */
-    uint32_t mr_float;  /* ... of fgemm, wgemm, igemm */
+    uint32_t mr_float;  /* ... of fgemm, igemm */
 
     /* ---- products: taps pointers per pixel, to cw words or cin elements each ---- */
 
@@ -127,13 +127,9 @@ typedef struct bc_kernels {
     void (*fgemm)(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
                   const float *w, float *acc, size_t ld);
 
-    /* As fgemm with weights of one bit, so that fma(x, +-1, acc) = acc +- x. Needs no tables.
-     * w: [panels][taps * cin] u16, bit f % 16 set = -1.
-     * acc: m rows of panels * 16, ld >= panels * 16; all columns are written. */
-    void (*wgemm)(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
-                  const uint16_t *w, float *acc, size_t ld);
-
-    /* As wgemm over integers; every |partial sum| < 2^24. Exact, so any order. */
+    /* acc[p * ld + f] = sum of +-a[p * taps + t][i] over t, i; every |partial sum| < 2^24. Exact,
+     * so any order. Needs no tables. w: [panels][taps * cin] u16, bit f % 16 set = -1. acc: m rows
+     * of panels * 16, ld >= panels * 16; all columns are written. */
     void (*igemm)(size_t m, size_t panels, size_t taps, size_t cin, const int16_t *const *a,
                   const uint16_t *w, int32_t *acc, size_t ld);
 

@@ -1,5 +1,5 @@
-/* check_products.c: bgemm, bgemm_tau, fgemm, wgemm, igemm and fdepthwise of every table against
- * scalar, over sweeps of all sizes. */
+/* check_products.c: bgemm, bgemm_tau, bgemm_steps, fgemm, igemm and fdepthwise of every table
+ * against scalar, over sweeps of all sizes. */
 #include "check.h"
 
 #include <stdio.h>
@@ -125,28 +125,22 @@ static void check_steps(shape s, fill f) {
 }
 
 static void check_float(shape s, fill f) {
-    const size_t rows = s.m + s.taps, n = s.panels * 16, ld = n + 5, k = s.taps * s.c,
-                 bytes = ((s.m - 1) * ld + n) * 4;
+    const size_t rows = s.m + s.taps, n = s.panels * 16, ld = n + 5, k = s.taps * s.c;
     /* every second time, fgemm's last panel has a half that is not computed */
     const size_t filters = n - random64() % 16, columns = bc_round_up(filters, 8),
-                 f_bytes = ((s.m - 1) * ld + columns) * 4;
+                 bytes = ((s.m - 1) * ld + columns) * 4;
     float *x = guarded(rows * s.c * 4, 4), *w = guarded(n * k * 4, 64);
-    uint16_t *bits = guarded(s.panels * k * 2, 64);
     fill_f32(x, rows * s.c, f);
     fill_f32(w, n * k, weight_fill(f));
-    fill_u16(bits, s.panels * k, weight_fill(f));
     const float *const *a =
         (const float *const *)(const void *)indirection(s.m, s.taps, x, rows, s.c * 4);
-    float *want = guarded(f_bytes, 4), *want_w = guarded(bytes, 4);
+    float *want = guarded(bytes, 4);
     bc_kernels_scalar.fgemm(s.m, filters, s.taps, s.c, a, w, want, ld);
-    bc_kernels_scalar.wgemm(s.m, s.panels, s.taps, s.c, a, bits, want_w, ld);
     for (size_t t = 0; t < tables_count; t++) {
-        float *got = guarded(f_bytes, 4), *got_w = guarded(bytes, 4);
+        float *got = guarded(bytes, 4);
         tables[t]->fgemm(s.m, filters, s.taps, s.c, a, w, got, ld);
-        failures += differs(want, got, f_bytes, tables[t], WHAT("fgemm, %zu filters,"), filters,
-                            SHAPE(s, f));
-        tables[t]->wgemm(s.m, s.panels, s.taps, s.c, a, bits, got_w, ld);
-        failures += differs(want_w, got_w, bytes, tables[t], WHAT("wgemm"), SHAPE(s, f));
+        failures +=
+            differs(want, got, bytes, tables[t], WHAT("fgemm, %zu filters,"), filters, SHAPE(s, f));
     }
     release_all();
     cases++;

@@ -88,7 +88,6 @@ const bc_kernels bc_kernels_avx2 = {
     .bgemm_tau = bc_bgemm_tau__avx2,
     .bgemm_steps = bgemm_steps,
     .fgemm = bc_fgemm__avx2,
-    .wgemm = bc_wgemm__avx2,
     BC_TABLES_AVX2,
     .igemm = bc_igemm__avx2,
     BC_ROWS,

@@ -1,23 +1,15 @@
-/* avx512_float.c: float products with float and with 1-bit weights. Needs AVX512F.
+/* avx512_float.c: float products. Needs AVX512F.
  *
  * Every output has one accumulator, and K is walked in order, so that the bits are those of scalar
  * fmaf. A panel of 16 filters is one vector. Tile: up to 14 pixels x 2 panels = 28 accumulators + 2
  * weights + broadcast of 32 registers; 2 FMA a cycle of latency 4 need 8 chains, so fewer pixels
  * take more panels; four at most, because panels often lie a power of two apart, and more streams
- * from there would share the same few lines of the caches. Weights of one bit become +-1 by a mask,
- * once per tile and k. */
+ * from there would share the same few lines of the caches. */
 #include "avx512.h"
 
 BC_TARGET_BEGIN("avx512f,avx512bw,avx512vl")
 
 enum { MR = 14, NR = BC_PANEL_FLOAT, ACCS = 28 };
-
-static BC_INLINE __m512 weights_of(const bool one_bit, const void *w, size_t k) {
-    if (one_bit)
-        return _mm512_mask_blend_ps(((const uint16_t *)w)[k], _mm512_set1_ps(1.0f),
-                                    _mm512_set1_ps(-1.0f));
-    return _mm512_load_ps((const float *)w + k * NR);
-}
 
 static BC_INLINE void store(float *to, __m512 y, bool half) {
     if (half)
@@ -27,13 +19,12 @@ static BC_INLINE void store(float *to, __m512 y, bool half) {
 }
 
 /* One k: every pixel's number times the weights of all panels. */
-static BC_INLINE void step(const int mr, const int nr, const bool one_bit, const float *const x[MR],
-                           size_t i, const uint8_t *w, size_t panel_bytes, size_t k,
-                           __m512 y[ACCS]) {
+static BC_INLINE void step(const int mr, const int nr, const float *const x[MR], size_t i,
+                           const float *w, size_t panel_floats, size_t k, __m512 y[ACCS]) {
     __m512 v[4];
     BC_UNROLL
     for (int q = 0; q < nr; q++)
-        v[q] = weights_of(one_bit, w + (size_t)q * panel_bytes, k);
+        v[q] = _mm512_load_ps(w + (size_t)q * panel_floats + k * NR);
     BC_UNROLL
     for (int r = 0; r < mr; r++) {
         const __m512 xr = _mm512_set1_ps(x[r][i]);
@@ -43,10 +34,9 @@ static BC_INLINE void step(const int mr, const int nr, const bool one_bit, const
     }
 }
 
-/* acc rows of `mr` pixels, `nr` panels; panel_bytes: from one panel of w to the next. fma(x, +-1,
- * acc) = acc +- x. */
-static BC_INLINE void tile(const int mr, const int nr, const bool one_bit, size_t taps, size_t cin,
-                           const float *const *a, const uint8_t *w, size_t panel_bytes, float *acc,
+/* acc rows of `mr` pixels, `nr` panels; panel_floats: from one panel of w to the next. */
+static BC_INLINE void tile(const int mr, const int nr, size_t taps, size_t cin,
+                           const float *const *a, const float *w, size_t panel_floats, float *acc,
                            size_t ld, bool half) {
     __m512 y[ACCS];
     BC_UNROLL
@@ -70,11 +60,11 @@ static BC_INLINE void tile(const int mr, const int nr, const bool one_bit, size_
         size_t i = 0;
         /* Two k a round hide what the loop itself costs, 3 % of a tile; four would spill. */
         for (; i + 2 <= cin; i += 2, k += 2) {
-            step(mr, nr, one_bit, x, i, w, panel_bytes, k, y);
-            step(mr, nr, one_bit, x, i + 1, w, panel_bytes, k + 1, y);
+            step(mr, nr, x, i, w, panel_floats, k, y);
+            step(mr, nr, x, i + 1, w, panel_floats, k + 1, y);
         }
         if (i < cin)
-            step(mr, nr, one_bit, x, i, w, panel_bytes, k++, y);
+            step(mr, nr, x, i, w, panel_floats, k++, y);
     }
     BC_UNROLL
     for (int r = 0; r < mr; r++) {
@@ -85,13 +75,9 @@ static BC_INLINE void tile(const int mr, const int nr, const bool one_bit, size_
 }
 
 #define TILE(mr, nr)                                                                               \
-    static void f##mr##x##nr(size_t taps, size_t cin, const float *const *a, const uint8_t *w,     \
+    static void f##mr##x##nr(size_t taps, size_t cin, const float *const *a, const float *w,       \
                              size_t step, float *acc, size_t ld, bool half) {                      \
-        tile(mr, nr, false, taps, cin, a, w, step, acc, ld, half);                                 \
-    }                                                                                              \
-    static void w##mr##x##nr(size_t taps, size_t cin, const float *const *a, const uint8_t *w,     \
-                             size_t step, float *acc, size_t ld, bool half) {                      \
-        tile(mr, nr, true, taps, cin, a, w, step, acc, ld, half);                                  \
+        tile(mr, nr, taps, cin, a, w, step, acc, ld, half);                                        \
     }
 #define TILES_2(mr) TILE(mr, 1) TILE(mr, 2)
 #define TILES_4(mr) TILES_2(mr) TILE(mr, 3) TILE(mr, 4)
@@ -110,58 +96,44 @@ TILES_2(12)
 TILES_2(13)
 TILES_2(14)
 
-typedef void (*tile_fn)(size_t, size_t, const float *const *, const uint8_t *, size_t, float *,
+typedef void (*tile_fn)(size_t, size_t, const float *const *, const float *, size_t, float *,
                         size_t, bool);
 typedef struct tile_row {
     size_t most;   /* panels */
     tile_fn of[4]; /* one panel, two, ... */
 } tile_row;
-#define ROW_2(kind, mr)                                                                            \
+#define ROW_2(mr)                                                                                  \
     {                                                                                              \
         2, {                                                                                       \
-            kind##mr##x1, kind##mr##x2                                                             \
+            f##mr##x1, f##mr##x2                                                                   \
         }                                                                                          \
     }
-#define ROW_4(kind, mr)                                                                            \
+#define ROW_4(mr)                                                                                  \
     {                                                                                              \
         4, {                                                                                       \
-            kind##mr##x1, kind##mr##x2, kind##mr##x3, kind##mr##x4                                 \
+            f##mr##x1, f##mr##x2, f##mr##x3, f##mr##x4                                             \
         }                                                                                          \
     }
-#define ROWS(kind)                                                                                 \
-    {ROW_4(kind, 1),  ROW_4(kind, 2),  ROW_4(kind, 3),  ROW_2(kind, 4), ROW_2(kind, 5),            \
-     ROW_2(kind, 6),  ROW_2(kind, 7),  ROW_2(kind, 8),  ROW_2(kind, 9), ROW_2(kind, 10),           \
-     ROW_2(kind, 11), ROW_2(kind, 12), ROW_2(kind, 13), ROW_2(kind, 14)}
-static const tile_row f_tiles[MR] = ROWS(f), w_tiles[MR] = ROWS(w);
-
-/* half: of the last panel, the lower 8 columns are stored. */
-static void run(const tile_row *tiles, size_t m, size_t panels, size_t taps, size_t cin,
-                const float *const *a, const void *w, size_t step, float *acc, size_t ld,
-                bool half) {
-    const size_t cuts =
-        (m + MR - 1) / MR; /* tiles of nearly equal height, 8 or more pixels if there are several */
-    const size_t most = cuts > 1 ? 2 : tiles[m - 1].most;
-    for (size_t q = 0, n; q < panels; q += n) {
-        n = bc_min(most, panels - q);
-        for (size_t i = 0; i < cuts; i++) {
-            const size_t p = m * i / cuts;
-            tiles[m * (i + 1) / cuts - p - 1].of[n - 1](
-                taps, cin, a + p * taps, (const uint8_t *)w + q * step, step, acc + p * ld + q * NR,
-                ld, half && q + n == panels);
-        }
-    }
-}
+static const tile_row tiles[MR] = {ROW_4(1),  ROW_4(2),  ROW_4(3),  ROW_2(4), ROW_2(5),
+                                   ROW_2(6),  ROW_2(7),  ROW_2(8),  ROW_2(9), ROW_2(10),
+                                   ROW_2(11), ROW_2(12), ROW_2(13), ROW_2(14)};
 
 void bc_fgemm__avx512(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
                       const float *w, float *acc, size_t ld) {
-    const size_t panels = (n + NR - 1) / NR;
-    run(f_tiles, m, panels, taps, cin, a, w, taps * cin * NR * sizeof *w, acc, ld,
-        panels * NR >= n + 8);
-}
-
-void bc_wgemm__avx512(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
-                      const uint16_t *w, float *acc, size_t ld) {
-    run(w_tiles, m, panels, taps, cin, a, w, taps * cin * sizeof *w, acc, ld, false);
+    const size_t panels = (n + NR - 1) / NR, step = taps * cin * NR;
+    const bool half = panels * NR >= n + 8; /* of the last panel, the lower 8 columns are stored */
+    const size_t cuts =
+        (m + MR - 1) / MR; /* tiles of nearly equal height, 8 or more pixels if there are several */
+    const size_t most = cuts > 1 ? 2 : tiles[m - 1].most;
+    for (size_t q = 0, count; q < panels; q += count) {
+        count = bc_min(most, panels - q);
+        for (size_t i = 0; i < cuts; i++) {
+            const size_t p = m * i / cuts;
+            tiles[m * (i + 1) / cuts - p - 1].of[count - 1](taps, cin, a + p * taps, w + q * step,
+                                                            step, acc + p * ld + q * NR, ld,
+                                                            half && q + count == panels);
+        }
+    }
 }
 
 BC_TARGET_END

@@ -41,7 +41,6 @@ const bc_kernels bc_kernels_avx512bw = {
     .bgemm_tau = bc_bgemm_tau__avx512bw,
     .bgemm_steps = bgemm_steps,
     .fgemm = bc_fgemm__avx512,
-    .wgemm = bc_wgemm__avx512,
     BC_TABLES_AVX512,
     .igemm = bc_igemm__avx512,
     BC_ROWS,

@@ -43,7 +43,6 @@ const bc_kernels bc_kernels_avx512vpopcntdq = {
     .bgemm_tau = bc_bgemm_tau__avx512vpopcntdq,
     .bgemm_steps = bc_bgemm_steps__avx512vpopcntdq,
     .fgemm = bc_fgemm__avx512,
-    .wgemm = bc_wgemm__avx512,
     BC_TABLES_AVX512,
     .igemm = bc_igemm__avx512,
     BC_ROWS,

@@ -138,8 +138,8 @@ static uint64_t peak_dot(bc_peak kind, uint64_t rounds, uint64_t *sink) {
 /* What both rows have in common. */
 #define SHARED                                                                                     \
     .mr_binary = 3, .mr_float = 6, .mr_table = 4, .fgemm = bc_fgemm__neon,                         \
-    .wgemm = bc_wgemm__neon, .ttable_octet = BC_TTABLE_OCTET__NEON, .ttable = bc_ttable__neon,     \
-    .tgemm = bc_tgemm__neon, .igemm = bc_igemm__neon, BC_TABLES_SCALAR_I8, BC_ROWS
+    .ttable_octet = BC_TTABLE_OCTET__NEON, .ttable = bc_ttable__neon, .tgemm = bc_tgemm__neon,     \
+    .igemm = bc_igemm__neon, BC_TABLES_SCALAR_I8, BC_ROWS
 
 const bc_kernels bc_kernels_neon = {
     .name = "neon",

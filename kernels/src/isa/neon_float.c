@@ -1,26 +1,12 @@
-/* neon_float.c: float products with float and with 1-bit weights.
+/* neon_float.c: float products.
  *
  * Every output has one accumulator, and K is walked in order, so that the bits are those of scalar
  * fmaf. Tile: 6 pixels x 1 panel of 16 filters = 24 accumulators, 4 values of each pixel in a
  * vector, which fmla takes by lane, so nothing is broadcast; 2 vectors are left for weights. 2 FMA
- * a cycle of latency 4 need 8 chains, so fewer pixels take more panels: 2, 3 x 2; 1 x 4. Four
- * weights of one bit become +-1 by a table of 256 bytes, once per tile and k. */
+ * a cycle of latency 4 need 8 chains, so fewer pixels take more panels: 2, 3 x 2; 1 x 4. */
 #include "neon.h"
 
 enum { MR = 6, NR = BC_PANEL_FLOAT, ACCS = 6 };
-
-/* signs[b][j]: -1 where bit j of b is set, else 1. */
-#define SIGN(b, j) ((b) >> (j) & 1 ? -1.0f : 1.0f)
-#define NIBBLE(b) {SIGN(b, 0), SIGN(b, 1), SIGN(b, 2), SIGN(b, 3)}
-#define NIBBLE4(b) NIBBLE(b), NIBBLE((b) + 1), NIBBLE((b) + 2), NIBBLE((b) + 3)
-static _Alignas(64) const float signs[16][4] = {NIBBLE4(0), NIBBLE4(4), NIBBLE4(8), NIBBLE4(12)};
-
-/* Weights of k and filters 4j .. 4j + 3 of one panel. */
-static BC_INLINE float32x4_t weights_of(const bool one_bit, const void *w, size_t k, int j) {
-    if (one_bit)
-        return vld1q_f32(signs[((const uint16_t *)w)[k] >> (4 * j) & 15]);
-    return vld1q_f32((const float *)w + k * NR + 4 * j);
-}
 
 /* y (+)= weights k of all filters times lane `lane` of each pixel's x. A macro, as lanes are
  * constants of the language. */
@@ -30,7 +16,7 @@ static BC_INLINE float32x4_t weights_of(const bool one_bit, const void *w, size_
         BC_UNROLL                                                                                  \
         for (int j = 0; j < quarters; j++) {                                                       \
             BC_IN_ORDER;                                                                           \
-            const float32x4_t v = weights_of(one_bit, w + (size_t)q * step, k + (lane), j);        \
+            const float32x4_t v = vld1q_f32(w + (size_t)q * step + (k + (lane)) * NR + 4 * j);     \
             BC_UNROLL                                                                              \
             for (int r = 0; r < mr; r++) {                                                         \
                 BC_OPAQUE(x[r]);                                                                   \
@@ -39,11 +25,11 @@ static BC_INLINE float32x4_t weights_of(const bool one_bit, const void *w, size_
         }                                                                                          \
     }
 
-/* acc rows of `mr` pixels, `nr` panels, `quarters` of 4 filters of each; step: bytes from one panel
- * of w to the next. fma(x, +-1, acc) = acc +- x. */
-static BC_INLINE void tile(const int mr, const int nr, const int quarters, const bool one_bit,
-                           size_t taps, size_t cin, const float *const *a, const uint8_t *w,
-                           size_t step, float *acc, size_t ld) {
+/* acc rows of `mr` pixels, `nr` panels, `quarters` of 4 filters of each; step: from one panel of w
+ * to the next. */
+static BC_INLINE void tile(const int mr, const int nr, const int quarters, size_t taps, size_t cin,
+                           const float *const *a, const float *w, size_t step, float *acc,
+                           size_t ld) {
     float32x4_t y[ACCS][4], x[MR];
     BC_UNROLL
     for (int i = 0; i < mr * nr; i++)
@@ -82,13 +68,9 @@ static BC_INLINE void tile(const int mr, const int nr, const int quarters, const
 }
 
 #define TILE(mr, nr)                                                                               \
-    static void f##mr##x##nr(size_t taps, size_t cin, const float *const *a, const uint8_t *w,     \
+    static void f##mr##x##nr(size_t taps, size_t cin, const float *const *a, const float *w,       \
                              size_t step, float *acc, size_t ld) {                                 \
-        tile(mr, nr, 4, false, taps, cin, a, w, step, acc, ld);                                    \
-    }                                                                                              \
-    static void w##mr##x##nr(size_t taps, size_t cin, const float *const *a, const uint8_t *w,     \
-                             size_t step, float *acc, size_t ld) {                                 \
-        tile(mr, nr, 4, true, taps, cin, a, w, step, acc, ld);                                     \
+        tile(mr, nr, 4, taps, cin, a, w, step, acc, ld);                                           \
     }
 TILE(1, 4)
 TILE(1, 1)
@@ -102,9 +84,9 @@ TILE(6, 1)
 
 /* The lower half of a panel. */
 #define HALF(mr)                                                                                   \
-    static void half##mr(size_t taps, size_t cin, const float *const *a, const uint8_t *w,         \
+    static void half##mr(size_t taps, size_t cin, const float *const *a, const float *w,           \
                          size_t step, float *acc, size_t ld) {                                     \
-        tile(mr, 1, 2, false, taps, cin, a, w, step, acc, ld);                                     \
+        tile(mr, 1, 2, taps, cin, a, w, step, acc, ld);                                            \
     }
 HALF(1)
 HALF(2)
@@ -113,21 +95,19 @@ HALF(4)
 HALF(5)
 HALF(6)
 
-typedef void (*tile_fn)(size_t, size_t, const float *const *, const uint8_t *, size_t, float *,
+typedef void (*tile_fn)(size_t, size_t, const float *const *, const float *, size_t, float *,
                         size_t);
 typedef struct tile_row {
     size_t panels; /* of `wide` */
     tile_fn wide, one;
 } tile_row;
-static const tile_row f_tiles[MR] = {{4, f1x4, f1x1}, {2, f2x2, f2x1}, {2, f3x2, f3x1},
-                                     {1, f4x1, f4x1}, {1, f5x1, f5x1}, {1, f6x1, f6x1}};
-static const tile_row w_tiles[MR] = {{4, w1x4, w1x1}, {2, w2x2, w2x1}, {2, w3x2, w3x1},
-                                     {1, w4x1, w4x1}, {1, w5x1, w5x1}, {1, w6x1, w6x1}};
+static const tile_row whole[MR] = {{4, f1x4, f1x1}, {2, f2x2, f2x1}, {2, f3x2, f3x1},
+                                   {1, f4x1, f4x1}, {1, f5x1, f5x1}, {1, f6x1, f6x1}};
 static const tile_row halves[MR] = {{1, half1, half1}, {1, half2, half2}, {1, half3, half3},
                                     {1, half4, half4}, {1, half5, half5}, {1, half6, half6}};
 
 static void run(const tile_row *tiles, size_t m, size_t panels, size_t taps, size_t cin,
-                const float *const *a, const void *w, size_t step, float *acc, size_t ld) {
+                const float *const *a, const float *w, size_t step, float *acc, size_t ld) {
     const size_t cuts = (m + MR - 1) / MR; /* tiles of nearly equal height */
     /* with several tiles, one panel stays in L1 for all of them */
     const size_t most = cuts > 1 ? 1 : tiles[m - 1].panels;
@@ -136,8 +116,8 @@ static void run(const tile_row *tiles, size_t m, size_t panels, size_t taps, siz
         for (size_t i = 0; i < cuts; i++) {
             const size_t p = m * i / cuts;
             const tile_row *row = &tiles[m * (i + 1) / cuts - p - 1];
-            (n > 1 ? row->wide : row->one)(taps, cin, a + p * taps, (const uint8_t *)w + q * step,
-                                           step, acc + p * ld + q * NR, ld);
+            (n > 1 ? row->wide : row->one)(taps, cin, a + p * taps, w + q * step, step,
+                                           acc + p * ld + q * NR, ld);
         }
     }
 }
@@ -145,12 +125,7 @@ static void run(const tile_row *tiles, size_t m, size_t panels, size_t taps, siz
 void bc_fgemm__neon(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
                     const float *w, float *acc, size_t ld) {
     const size_t k = taps * cin, panels = (n + 7) / NR; /* 8 or fewer filters are a half */
-    run(f_tiles, m, panels, taps, cin, a, w, k * NR * sizeof *w, acc, ld);
+    run(whole, m, panels, taps, cin, a, w, k * NR, acc, ld);
     if (panels * NR < n)
         run(halves, m, 1, taps, cin, a, w + panels * k * NR, 0, acc + panels * NR, ld);
-}
-
-void bc_wgemm__neon(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
-                    const uint16_t *w, float *acc, size_t ld) {
-    run(w_tiles, m, panels, taps, cin, a, w, taps * cin * sizeof *w, acc, ld);
 }

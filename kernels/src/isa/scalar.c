@@ -48,21 +48,6 @@ static void fgemm__scalar(size_t m, size_t n, size_t taps, size_t cin, const flo
         }
 }
 
-static void wgemm__scalar(size_t m, size_t panels, size_t taps, size_t cin, const float *const *a,
-                          const uint16_t *w, float *acc, size_t ld) {
-    for (size_t p = 0; p < m; p++)
-        for (size_t f = 0; f < panels * BC_PANEL_FLOAT; f++) {
-            const uint16_t *wf = w + f / 16 * taps * cin;
-            float y = 0;
-            for (size_t t = 0; t < taps; t++)
-                for (size_t i = 0; i < cin; i++) {
-                    float x = a[p * taps + t][i];
-                    y = wf[t * cin + i] >> f % 16 & 1 ? y - x : y + x;
-                }
-            acc[p * ld + f] = y;
-        }
-}
-
 static void igemm__scalar(size_t m, size_t panels, size_t taps, size_t cin, const int16_t *const *a,
                           const uint16_t *w, int32_t *acc, size_t ld) {
     for (size_t p = 0; p < m; p++)
@@ -262,7 +247,6 @@ const bc_kernels bc_kernels_scalar = {
     .bgemm_tau = bgemm_tau__scalar,
     .bgemm_steps = bgemm_steps__scalar,
     .fgemm = fgemm__scalar,
-    .wgemm = wgemm__scalar,
     .igemm = igemm__scalar,
     .fdepthwise = fdepthwise__scalar,
     .steps = steps__scalar,
