@@ -32,6 +32,7 @@ from bincompress.graph import Add, node_module
 from bincompress.native import call, library
 
 _CHANNELS = 16  # the kernels take multiples of this
+_MOST_KERNEL, _MOST_THREADS = 64, 64  # of bc_train_bits, rows or columns; of bc_trainer_open
 Condition = Callable[[Tensor], bool]
 Front = nn.BatchNorm2d | Shift  # of a sign
 
@@ -43,9 +44,9 @@ def native_products(graph: fx.GraphModule) -> Iterator[int]:
     Yields: how many do; layers of other shapes (channels not in multiples of 16, groups, dilation) keep to torch, and
     so does everything on a GPU, or where the library cannot be found.
     """
-    trainer = c_void_p()
+    trainer, threads = c_void_p(), min(torch.get_num_threads(), _MOST_THREADS)
     try:
-        call("training kernels", library().bc_trainer_open, torch.get_num_threads(), None, byref(trainer))
+        call("training kernels", library().bc_trainer_open, threads, None, byref(trainer))
     except NativeError:
         yield 0
         return
@@ -108,7 +109,8 @@ class _Patches:
         readers = [node_module(self._graph, user) if user.op == "call_module" else None for user in node.users]
         convs = [layer for layer in readers if isinstance(layer, BinaryConv2d) and _serves(layer)]
         front: Front | None = None
-        if len(convs) == len(readers) and sign.estimator in ESTIMATORS and not sign.stochastic:
+        alone = len(convs) == len(readers) and not sign._forward_hooks  # nobody else sees the signs
+        if alone and sign.estimator in ESTIMATORS and not sign.stochastic:
             sign.deferred = _all_binary(convs)
             module = self._before(node)
             pads = any(layer.pad_value and layer.padding != (0, 0) for layer in convs)  # behind the sign
@@ -166,7 +168,7 @@ def _serves(layer: BinaryConv2d) -> bool:
         and layer.dilation == (1, 1)
         and layer.in_channels % _CHANNELS == 0
         and layer.out_channels % _CHANNELS == 0
-        and all(pad < kernel for pad, kernel in zip(layer.padding, layer.kernel_size, strict=True))
+        and all(p < k <= _MOST_KERNEL for p, k in zip(layer.padding, layer.kernel_size, strict=True))
     )
 
 

@@ -55,9 +55,8 @@ typedef enum bc_estimator {
 } bc_estimator;
 
 /* bits: from the forward pass; dy: [n][oh][ow][c_out]; dx: as x, or NULL; dw: as w.
- * dx is multiplied with the estimator's value at what was signed; so it is the gradient to x *
- * scale
- * + shift, not to x. x may be NULL for BC_IDENTITY without input. sums: with input, [2][c_in]: of
+ * dx is multiplied with the estimator's value at what was signed; so with input it is the gradient
+ * to that, not to x. x may be NULL for BC_IDENTITY without input. sums: with input, [2][c_in]: of
  * dx, and of dx * (x - center), over all pixels; center: [c_in]. */
 BC_API bc_status bc_train_backward(bc_trainer *trainer, const bc_conv *conv, const void *bits,
                                    const float *w, const float *alpha, const float *dy,

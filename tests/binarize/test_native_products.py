@@ -130,7 +130,7 @@ def test_chains_of_modules_are_those_of_torch() -> None:
 def test_a_module_that_somebody_watches_is_not_deferred() -> None:
     graph, x = chains(), torch.randn(4, 3, 9, 7)
     seen: list[Tensor] = []
-    for name in ("bn3", "before", "after", "bn1"):
+    for name in ("bn3", "before", "after", "bn1", "sign1", "sign2"):
         graph.get_submodule(name).register_forward_hook(lambda module, inputs, output: seen.append(output))
     want = graph(x)
     outputs, seen[:] = list(seen), []
@@ -191,3 +191,15 @@ def test_threads_change_nothing(threads: int) -> None:
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(got[name], want[name]) for name in want)
+
+
+def test_what_the_library_refuses_keeps_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = nn.Sequential(Sign(), BinaryConv2d(16, 16, (1, 65)))
+    graph, x = fx.GraphModule(net, LeafTracer().trace(net)), torch.randn(1, 16, 2, 66)
+    want = graph(x)
+    with native_products(graph) as count:
+        assert count == 0, "of kernels 65 wide"
+        assert torch.equal(graph(x), want)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1000)
+    with native_products(network()) as count:
+        assert count == 3, "with as many threads as a trainer can have"

@@ -33,7 +33,7 @@ static size_t cut(const bc_backward *b, char *from, parts *m) {
     const train_conv *c = b->c;
     const size_t octets = octets_of(b->block);
     const size_t bytes[] = {octets * b->kernels->ttable_octet * b->kernels->mr_table,
-                            octets * 2 * c->k,
+                            octets * c->k,
                             octets * 8 * c->c_out * sizeof *m->dy,
                             b->kernels->mr_table * c->k * sizeof *m->acc,
                             octets * 16,
