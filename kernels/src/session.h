@@ -49,6 +49,12 @@ size_t bc_task_bytes(const bc_node *node);
 typedef void bc_task_work(const bc_task *task);
 void bc_run_tasks(const bc_run *run, const bc_node *node, size_t mr, bc_task_work *work);
 
+/* tasks.c: calls work(context, first, end) for all rows, as many at a time as there are `size`
+ * elements in, at least one; a row has row_size >= 1 of them. */
+typedef void bc_rows_work(const void *context, size_t first, size_t end);
+void bc_run_rows(const bc_run *run, size_t rows, size_t row_size, size_t size, bc_rows_work *work,
+                 const void *context);
+
 /* epilogue.c: sends the task's rows, which `source` (a BC_ROW_ source) finds, through the steps of
  * the node. */
 void bc_epilogue_from(const bc_task *task, bc_row_step source);

@@ -1,5 +1,5 @@
 /* tasks.c: how the output of a node is cut among threads: by pixels, and where there are too few of
- * them (dense products of few samples), by panels of filters too. */
+ * them (dense products of few samples), by panels of filters too; and copies, by rows. */
 #include "session.h"
 
 #include <string.h>
@@ -89,6 +89,24 @@ void bc_run_tasks(const bc_run *run, const bc_node *node, size_t mr, bc_task_wor
     s.m = pixels_per_task(node, s.pixels, chunks, mr);
     chunks = ceil_div(s.pixels, s.m);
     bc_parallel(run->threads, chunks * s.parts, run_task, &s);
+}
+
+typedef struct stretches {
+    bc_rows_work *work;
+    const void *context;
+    size_t rows, together;
+} stretches;
+
+static void run_rows(const void *context, size_t item, size_t thread) {
+    const stretches *s = context;
+    (void)thread;
+    s->work(s->context, item * s->together, bc_min((item + 1) * s->together, s->rows));
+}
+
+void bc_run_rows(const bc_run *run, size_t rows, size_t row_size, size_t size, bc_rows_work *work,
+                 const void *context) {
+    const stretches s = {work, context, rows, size / bc_min(size, row_size)};
+    bc_parallel(run->threads, ceil_div(rows, s.together), run_rows, &s);
 }
 
 void bc_next_group(const bc_task *task, size_t g, size_t bytes) {

@@ -50,17 +50,14 @@ void bc_bit_margins_choose(bc_node *node) {
 typedef struct copying {
     const bc_run *run;
     const bc_node *node;
-    size_t rows, rows_per_item;
 } copying;
 
-static void copy_rows(const void *context, size_t item, size_t thread) {
+static void copy_rows(const void *context, size_t first, size_t end) {
     const copying *c = context;
     const bc_node *node = c->node;
     const bc_window *win = &node->window;
-    const size_t bytes = node->pixel_bytes, columns = margin_columns(node),
-                 end = bc_min((item + 1) * c->rows_per_item, c->rows);
-    (void)thread;
-    for (size_t r = item * c->rows_per_item; r < end; r++) {
+    const size_t bytes = node->pixel_bytes, columns = margin_columns(node);
+    for (size_t r = first; r < end; r++) {
         const char *from = c->run->values[node->input] + r * win->w * bytes;
         char *to = c->run->prep + r * node->margin_bytes;
         for (size_t i = 0; i < columns; i++) {
@@ -75,10 +72,9 @@ static void copy_rows(const void *context, size_t item, size_t thread) {
 }
 
 void bc_bit_margins_run(const bc_run *run, const bc_node *node) {
-    copying c = {run, node, run->n * node->window.h, 0};
-    const size_t pixels = margin_columns(node) * node->joined;
-    c.rows_per_item = COPY_PIXELS / bc_min(COPY_PIXELS, pixels);
-    bc_parallel(run->threads, (c.rows + c.rows_per_item - 1) / c.rows_per_item, copy_rows, &c);
+    const copying c = {run, node};
+    bc_run_rows(run, run->n * node->window.h, margin_columns(node) * node->joined, COPY_PIXELS,
+                copy_rows, &c);
 }
 
 /* Where a tap points, from the first column on: to address + column * step. */

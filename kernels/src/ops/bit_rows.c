@@ -155,17 +155,14 @@ static void pack_words(const bc_node *node, size_t width, const uint64_t *from, 
 typedef struct packing {
     const bc_run *run;
     const bc_node *node;
-    size_t rows, rows_per_item;
 } packing;
 
-static void pack_rows(const void *context, size_t item, size_t thread) {
+static void pack_rows(const void *context, size_t first, size_t end) {
     const packing *p = context;
     const bc_node *node = p->node;
     const bc_value *main = &p->run->model->values[node->input];
-    const size_t words = node->rows.columns * node->rows.words,
-                 end = bc_min((item + 1) * p->rows_per_item, p->rows);
-    (void)thread;
-    for (size_t r = item * p->rows_per_item; r < end; r++) {
+    const size_t words = node->rows.columns * node->rows.words;
+    for (size_t r = first; r < end; r++) {
         const uint64_t *from = (const uint64_t *)(const void *)p->run->values[node->input] +
                                r * main->w * (main->pixel_bytes / 8);
         uint64_t *to = (uint64_t *)(void *)p->run->prep + r * words;
@@ -182,8 +179,7 @@ static void pack_rows(const void *context, size_t item, size_t thread) {
 }
 
 void bc_bit_rows_run(const bc_run *run, const bc_node *node) {
-    packing p = {run, node, run->n * run->model->values[node->input].h, 0};
-    const size_t words = node->rows.columns * node->rows.words;
-    p.rows_per_item = COPY_WORDS / bc_min(COPY_WORDS, words);
-    bc_parallel(run->threads, (p.rows + p.rows_per_item - 1) / p.rows_per_item, pack_rows, &p);
+    const packing p = {run, node};
+    bc_run_rows(run, run->n * run->model->values[node->input].h,
+                node->rows.columns * node->rows.words, COPY_WORDS, pack_rows, &p);
 }

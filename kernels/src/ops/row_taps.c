@@ -37,18 +37,15 @@ typedef struct copying {
     const bc_run *run;
     const bc_node *node;
     bc_convert *convert;
-    size_t rows, rows_per_item;
 } copying;
 
-static void copy_rows(const void *context, size_t item, size_t thread) {
+static void copy_rows(const void *context, size_t first, size_t end) {
     const copying *c = context;
     const bc_copy *copy = &c->node->copy;
     const bc_value *main = &c->run->model->values[c->node->input];
     const char *from = c->run->values[c->node->input];
     const size_t row = copy->w * copy->pixel_bytes, left = copy->left * copy->pixel_bytes,
                  inside = main->w * copy->pixel_bytes;
-    const size_t first = item * c->rows_per_item, end = bc_min(first + c->rows_per_item, c->rows);
-    (void)thread;
     for (size_t r = first; r < end; r++) {
         char *to = c->run->prep + r * row;
         const size_t y = r % copy->h - copy->top; /* wraps around above the image */
@@ -65,7 +62,7 @@ static void copy_rows(const void *context, size_t item, size_t thread) {
 
 void bc_copy_input(const bc_run *run, const bc_node *node, bc_convert *convert) {
     const bc_value *main = &run->model->values[node->input];
-    copying c = {run, node, convert, run->n * node->copy.h, 0};
-    c.rows_per_item = COPY_ELEMENTS / bc_min(COPY_ELEMENTS, (size_t)main->w * main->c);
-    bc_parallel(run->threads, (c.rows + c.rows_per_item - 1) / c.rows_per_item, copy_rows, &c);
+    const copying c = {run, node, convert};
+    bc_run_rows(run, run->n * node->copy.h, (size_t)main->w * main->c, COPY_ELEMENTS, copy_rows,
+                &c);
 }
