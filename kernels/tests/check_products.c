@@ -215,6 +215,9 @@ int check_products(void) {
     for (fill f = 0; f < FILLS; f++) {
         check_binary((shape){5, 3, 25, 48}, f); /* K = 76,800: beyond 16-bit sums */
         check_binary((shape){1, 2, 1, 1300}, f);
+        check_binary((shape){7, 5, 1, 511}, f); /* the largest sums that int16 holds, and more */
+        check_binary((shape){7, 5, 7, 73}, f);
+        check_binary((shape){7, 5, 1, 512}, f);
         check_binary((shape){13, 19, 9, 5}, f); /* several vectors of panels */
         check_binary((shape){70, 12, 25, 2}, f);
         check_binary((shape){200, 9, 3, 3},
