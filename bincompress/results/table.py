@@ -84,7 +84,7 @@ _MAIN: tuple[Row, ...] = (
     Row("resnet20-irnet", _RESNET, "resnet20", "irnet", published="86.5", source="IR-Net, with shortcuts per layer"),
     Row("resnet20-reste", _RESNET, "resnet20", "reste", published="87.92", source="ReSTE, with shortcuts per layer"),
     Row("resnet20-recu", _RESNET, "resnet20", "recu", published="87.5", source="ReCU, 600 epochs"),
-    Row("resnet20-reactnet", _RESNET, "resnet20", "reactnet"),
+    Row("resnet20-reactnet", _RESNET, "resnet20", "reactnet", 10),
     Row("convnet-bc", _CONVNET, "convnet", "bc", 20, published="90.10", source=f"{_BC}, deterministic"),
     Row("convnet-bnn", _CONVNET, "convnet", "bnn", 20, published="89.85 / 88.60", source=f"{_BNN}, Torch / Theano"),
     Row("convnet-bwn", _CONVNET, "convnet", "bwn", 20, published="90.12", source=_XNOR),
