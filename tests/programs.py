@@ -238,7 +238,7 @@ def _sweep() -> dict[str, Case]:
             add(f"steps{index}-wide", Case(op, shape=(64, 4, 4), filters=64, steps=steps, samples=3))
         for size in ((1, 1), (1, 7), (7, 1), (2, 13), (14, 14)):
             add(f"image{size[0]}x{size[1]}", Case(op, shape=(64, *size), filters=16, steps=short, samples=1))
-    for name, case in (*_packed_taps(), *_joined_taps()):
+    for name, case in (*_packed_taps(), *_joined_taps(), *_shared_lists()):
         add(name, case)
     for op in ("binary_dense", "weight_dense", "i8_dense", "u8_dense", "dense"):
         short = ("threshold",) if op in ("binary_dense", "u8_dense") else ("store",)
@@ -336,6 +336,22 @@ def _joined_taps() -> Iterator[tuple[str, Case]]:
                 case = Case("binary_conv2d", (c, *shape), filters, kernel, pad_value=pad_value, steps=steps)
                 case = replace(case, **geometry)  # type: ignore[arg-type]
                 yield f"joined{index}-c{c}-{shape[0]}x{shape[1]}-k{kernel[0]}x{kernel[1]}-pad{pad_value:+d}", case
+
+
+def _shared_lists() -> Iterator[tuple[str, Case]]:
+    """Binary convolutions of images so large that tasks share their pointers; with margins, without, with packed taps."""
+    geometries = (
+        {"padding": (1, 1, 1, 1)},
+        {"padding": (2, 0, 1, 2), "stride": (1, 2)},
+        {"padding": (0, 0, 0, 0), "stride": (2, 1), "samples": 1},
+        {"padding": (3, 2, 4, 1), "dilation": (2, 1), "samples": 3},
+    )
+    for index, geometry in enumerate(geometries):
+        for c, kernel in ((64, (3, 3)), (130, (2, 1)), (16, (3, 3))):
+            steps = (("threshold",), ("affine", "store"))[(index + c // 64) % 2]
+            case = Case("binary_conv2d", (c, 43, 41), 24, kernel, pad_value=index % 3 - 1, steps=steps)
+            case = replace(case, **geometry)  # type: ignore[arg-type]
+            yield f"shared{index}-c{c}-k{kernel[0]}x{kernel[1]}", case
 
 
 CASES = _sweep()
