@@ -339,7 +339,7 @@ def _joined_taps() -> Iterator[tuple[str, Case]]:
 
 
 def _shared_lists() -> Iterator[tuple[str, Case]]:
-    """Binary convolutions of images so large that tasks share their pointers; with margins, without, with packed taps."""
+    """Binary convolutions of images so large that tasks share pointers; with margins, without, with packed taps."""
     geometries = (
         {"padding": (1, 1, 1, 1)},
         {"padding": (2, 0, 1, 2), "stride": (1, 2)},
