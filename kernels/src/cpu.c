@@ -22,6 +22,8 @@ uint32_t bc_cpu_features(void) {
     const uint32_t leaf1_c = c;
     if (leaf1_c & bit_POPCNT)
         features |= BC_CPU_POPCNT;
+    if (leaf1_c & bit_SSE4_2)
+        features |= BC_CPU_SSE42;
     if (!(leaf1_c & bit_OSXSAVE) || !(leaf1_c & bit_AVX))
         return features;
     const uint64_t saved = xcr0();

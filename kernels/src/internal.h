@@ -44,6 +44,7 @@
 #define BC_CPU_AVX512VNNI (1u << 7)
 #define BC_CPU_NEON (1u << 8)
 #define BC_CPU_DOTPROD (1u << 9)
+#define BC_CPU_SSE42 (1u << 10)
 
 /* Raises the target of the functions between the two, so that no build flag does:
  * BC_TARGET_BEGIN("avx2,fma") */

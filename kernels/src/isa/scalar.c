@@ -2,7 +2,7 @@
  * directory. No intrinsics, no tiles, no tricks: each function is the sentence in internal.h.
  * Contracts are there. */
 #include "bgemm_steps.h"
-#include "scalar_weight.h"
+#include "scalar.h"
 
 #include <math.h>
 #include <string.h>
@@ -35,8 +35,8 @@ static void bgemm_tau__scalar(size_t m, size_t panels, size_t taps, size_t cw,
         }
 }
 
-static void fgemm__scalar(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
-                          const float *w, float *acc, size_t ld) {
+void bc_fgemm__scalar(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
+                      const float *w, float *acc, size_t ld) {
     for (size_t p = 0; p < m; p++)
         for (size_t f = 0; f < bc_round_up(n, 8); f++) {
             const float *wf = w + f / 16 * taps * cin * 16 + f % 16;
@@ -48,8 +48,8 @@ static void fgemm__scalar(size_t m, size_t n, size_t taps, size_t cin, const flo
         }
 }
 
-static void igemm__scalar(size_t m, size_t panels, size_t taps, size_t cin, const int16_t *const *a,
-                          const uint16_t *w, int32_t *acc, size_t ld) {
+void bc_igemm__scalar(size_t m, size_t panels, size_t taps, size_t cin, const int16_t *const *a,
+                      const uint16_t *w, int32_t *acc, size_t ld) {
     for (size_t p = 0; p < m; p++)
         for (size_t f = 0; f < panels * BC_PANEL_FLOAT; f++) {
             const uint16_t *wf = w + f / 16 * taps * cin;
@@ -246,8 +246,7 @@ const bc_kernels bc_kernels_scalar = {
     .bgemm = bgemm__scalar,
     .bgemm_tau = bgemm_tau__scalar,
     .bgemm_steps = bgemm_steps__scalar,
-    .fgemm = fgemm__scalar,
-    .igemm = igemm__scalar,
+    BC_PRODUCTS_SCALAR,
     .fdepthwise = fdepthwise__scalar,
     .steps = steps__scalar,
     .i32_to_bits = i32_to_bits__scalar,
