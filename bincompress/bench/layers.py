@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -100,17 +100,27 @@ LAYERS = (*_BINARY, *_WEIGHT_ONLY, *_FIRST_AND_LAST)
 
 
 def layer_program(layer: Layer) -> Program:
-    """The layer as a program from one input; a sign in front where it reads bits."""
+    """The layer as a program, its last node.
+
+    One that reads bits stands behind another of its kind, as in a network: a sign of floats right in front of it would
+    leave it a cache full of floats.
+    """
     rng = np.random.default_rng(0)
     high = max(layer.size, 1)
     values = [Value("x", "u8" if layer.op in U8_OPS else "f32", (layer.channels, high, high))]
     nodes: list[Node] = []
-    main = 0
     if layer.op in BINARY_OPS:
         values.append(Value("signs", "bits", values[0].shape))
         nodes.append(Node("elementwise", "signs", (0,), (1,), {}, None, (Step("sign", 1),)))
-        main = 1
-    pad = layer.kernel // 2
+    if layer.input == "bits":
+        nodes.append(_node(replace(layer, output="bits"), values, rng))
+    nodes.append(_node(layer, values, rng))
+    return Program(tuple(values), tuple(nodes), 0, len(values) - 1)
+
+
+def _node(layer: Layer, values: list[Value], rng: np.random.Generator) -> Node:
+    """The layer as a node that reads the last value and adds its own."""
+    high, pad, main = max(layer.size, 1), layer.kernel // 2, len(values) - 1
     attrs: dict[str, Any] = {
         "kernel": (layer.kernel,) * 2,
         "stride": (layer.stride,) * 2,
@@ -124,9 +134,9 @@ def layer_program(layer: Layer) -> Program:
     out = main + 1
     dtype: DType = "bits" if layer.output == "bits" else "f32"
     small = (high + 2 * pad - layer.kernel) // layer.stride + 1
-    values.append(Value("y", dtype, (layer.out_channels, small, small)))
-    nodes.append(Node(layer.op, layer.op, (main,), (out,), attrs, _weight(layer, rng), tuple(_epilogue(layer, out))))
-    return Program(tuple(values), tuple(nodes), 0, out)
+    name = f"{layer.op}{main}"
+    values.append(Value(f"y{main}", dtype, (layer.out_channels, small, small)))
+    return Node(layer.op, name, (main,), (out,), attrs, _weight(layer, rng), tuple(_epilogue(layer, out)))
 
 
 def layer_input(layer: Layer) -> Array:
