@@ -5,6 +5,7 @@ Kept apart from `verify.py` so that the judge of the C library can itself be jud
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -86,7 +87,13 @@ def compare(program: Program, recorder: Recorder, pixels: Array | None, execute:
                 raise ParityError("this program reads pixel bytes; compare it on uint8 images")
             known[index] = pixels
         elif value.name in recorder.kept:
-            reference = recorder.kept[value.name].reshape(-1, *value.shape)
+            reference = recorder.kept[value.name]
+            if reference[0].size != math.prod(value.shape):
+                raise ParityError(
+                    f"{value.name}: {'x'.join(map(str, value.shape))} in the packed file, but "
+                    f"{'x'.join(map(str, reference.shape[1:]))} in the trained network; it was not packed from this one"
+                )
+            reference = reference.reshape(-1, *value.shape)
             known[index] = reference < 0 if value.dtype == "bits" else reference
     found: dict[str, Difference] = {}
     for position, node in enumerate(program.nodes):

@@ -11,7 +11,7 @@ import pytest
 from bincompress.cli.convert import convert
 from bincompress.cli.options import parse_shape
 from bincompress.cli.run import run
-from bincompress.errors import UsageError
+from bincompress.errors import DataError, UsageError
 from bincompress.outputs import check_file
 from bincompress.pack import write_packed
 from bincompress.runtime.session import load
@@ -40,6 +40,12 @@ def test_run_says_that_it_cannot_write(packed: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(UsageError, match=r"y\.npy: cannot be written: No space left on device"):
         run(packed, packed.parent / "x.npy", packed.parent / "y.npy")
     assert sorted(path.name for path in packed.parent.iterdir()) == ["m.gguf", "x.npy"]
+
+
+def test_run_wants_one_array_and_not_an_archive(packed: Path) -> None:
+    np.savez(packed.parent / "x.npz", x=np.load(packed.parent / "x.npy"))
+    with pytest.raises(DataError, match=r"x\.npz: an archive of arrays"):
+        run(packed, packed.parent / "x.npz", packed.parent / "y.npy")
 
 
 def test_an_input_shape_of_other_digits_is_refused() -> None:

@@ -43,6 +43,14 @@ def test_integer_networks_agree_to_the_last_bit(tmp_path: Path) -> None:
         assert result["top1_agreement"] == 1.0
 
 
+def test_a_network_of_other_widths_is_named_by_its_first_layer_that_differs(tmp_path: Path) -> None:
+    graph, model = network("bnn_mlp_2048", "bnn")
+    write_packed(lower(deploy(graph), model.input_shape, model.normalize), tmp_path / "m.gguf")
+    other, _ = network("bnn_mlp", "bnn")
+    with pytest.raises(ParityError, match="2048.* in the packed file, but .*4096.* in the trained network"):
+        verify(tmp_path / "m.gguf", other, images(model, 2))
+
+
 def test_one_wrong_weight_is_found_and_its_layer_named(tmp_path: Path) -> None:
     graph, model = network("resnet20", "xnor")
     path = tmp_path / "m.gguf"

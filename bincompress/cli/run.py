@@ -41,6 +41,8 @@ def run(
         x = np.load(input_, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{input_}: not a readable .npy file: {error}") from None
+    if not isinstance(x, np.ndarray):
+        raise DataError(f"{input_}: an archive of arrays (.npz); give one array as .npy")
     with model.session(threads=threads, batch=1, isa=isa) as session:
         y = session(x)
     try:
