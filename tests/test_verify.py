@@ -47,7 +47,7 @@ def test_a_network_of_other_widths_is_named_by_its_first_layer_that_differs(tmp_
     graph, model = network("bnn_mlp_2048", "bnn")
     write_packed(lower(deploy(graph), model.input_shape, model.normalize), tmp_path / "m.gguf")
     other, _ = network("bnn_mlp", "bnn")
-    with pytest.raises(ParityError, match="2048.* in the packed file, but .*4096.* in the trained network"):
+    with pytest.raises(ParityError, match=r"2048.* in the packed file, but .*4096.* in the trained network"):
         verify(tmp_path / "m.gguf", other, images(model, 2))
 
 
