@@ -177,3 +177,8 @@ def test_epochs_are_split_exactly(stages: list[int], total: int) -> None:
         assert all(n >= 1 for n in live)
     else:
         assert result[len(result) - total :] == [1] * total, "too few for all: the last stages win"
+
+
+def test_batches_of_one_image_are_refused_as_the_recipes_fault() -> None:
+    with pytest.raises(RecipeError, match="batch_size: BatchNorm needs batches of 2 images"):
+        load_recipe("bwn", ("train.batch_size=1",))

@@ -262,8 +262,6 @@ def _check_data(train: Split, checkpoint: Checkpoint, recipe: Recipe) -> None:
     shape = tuple(train.images.shape[1:])
     if checkpoint.input_shape != (0, 0, 0) and shape != tuple(checkpoint.input_shape):
         raise DataError(f"{train.name}: images are {shape}, the model wants {tuple(checkpoint.input_shape)}")
-    if recipe.train.batch_size < 2:
-        raise RecipeError(f"{recipe.at('train', 'batch_size')}: BatchNorm needs batches of 2 images or more, not of 1")
     if len(train) - recipe.train.holdout < 2:
         kept = f" less {recipe.train.holdout} held out" if recipe.train.holdout else ""
         raise DataError(f"{train.name}: {len(train)} images{kept}; training needs 2 at least")

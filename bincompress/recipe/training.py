@@ -129,6 +129,13 @@ class Train(Section):
     threads: int | None = Field(None, ge=1)
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one")
 
+    @field_validator("batch_size")
+    @classmethod
+    def _enough_for_statistics(cls, images: int) -> int:
+        if images < 2:
+            raise ValueError("BatchNorm needs batches of 2 images or more, not of 1")
+        return images
+
     @field_validator("stages")
     @classmethod
     def _distinct(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:

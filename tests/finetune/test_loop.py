@@ -272,11 +272,6 @@ def test_a_last_stage_that_leaves_layers_float_is_refused() -> None:
     trained(recipe("bwn", train=stages(ONE | {"binarize": ["weight"]})))
 
 
-def test_batches_of_one_image_are_refused_as_the_recipes_fault() -> None:
-    with pytest.raises(RecipeError, match="batch_size: BatchNorm needs batches of 2 images"):
-        trained(recipe("bwn", train=stages(ONE | {"binarize": ["weight"]}) | {"batch_size": 1}))
-
-
 def test_data_of_another_shape_is_refused() -> None:
     with pytest.raises(DataError, match=r"images are \(1, 8, 8\), the model wants \(3, 4, 4\)"):
         trained(recipe("bwn", train=stages(TWO)), meta={"input_shape": (3, 4, 4)})
