@@ -33,6 +33,7 @@ from bincompress.finetune.optimizer import (
     restore_optimizers,
     set_lr,
 )
+from bincompress.finetune.precision import rounded_products
 from bincompress.finetune.run import Progress, Result, Run, start_run
 from bincompress.finetune.schedule import lr_factor
 from bincompress.plan import Plan
@@ -87,7 +88,7 @@ def finetune(
         with settings(device, recipe.train.threads), evaluating(teacher if teacher is not None else run.graph):
             if not run.checkpoint.finished:
                 run.move(device, torch.channels_last)
-                with native_products(run.graph):
+                with native_products(run.graph), rounded_products(run.graph, run.precision):
                     _train(run)
                     _finish(run)
     except KeyboardInterrupt:

@@ -21,6 +21,7 @@ from bincompress.finetune.bn import evaluating
 from bincompress.finetune.feed import Feed, hold_out
 from bincompress.finetune.keep import Keeper
 from bincompress.finetune.optimizer import optimizer_tensors
+from bincompress.finetune.precision import choose_precision
 from bincompress.finetune.teacher import Features, Teacher, forget, load_teacher
 from bincompress.methods import METHODS
 from bincompress.plan import Plan
@@ -76,6 +77,7 @@ class Run:
     progress: Callable[[Progress], None] | None
     device: torch.device
     feed: Feed
+    precision: torch.dtype = torch.float32
     teacher: Teacher | None = None
     features: Features | None = None
     started: float = field(default_factory=time.monotonic)
@@ -181,6 +183,7 @@ def start_run(
     )
     run = Run(recipe, train, held_out, val, original, normalize, checkpoint, directory, progress, device, feed)
     run.first_epoch = checkpoint.epoch
+    run.precision = choose_precision(recipe.train.precision, device)
     if not checkpoint.finished:
         _hire_teacher(run, resume)
     return run
@@ -198,7 +201,9 @@ def _hire_teacher(run: Run, resume: bool) -> None:
     if network is None:
         return
     observed = distill.attention is not None
-    run.teacher = Teacher(network, distill, run.train, normalize=(run.normalize, normalize), observed=observed)
+    run.teacher = Teacher(
+        network, distill, run.train, normalize=(run.normalize, normalize), observed=observed, precision=run.precision
+    )
     if distill.attention is not None:
         run.features = Features(run.graph, network, distill.attention.layers)
     if run.directory is not None and resume:

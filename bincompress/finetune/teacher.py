@@ -17,6 +17,7 @@ from bincompress.data import Split
 from bincompress.errors import ModelLoadError, RecipeError
 from bincompress.finetune.feed import Batch
 from bincompress.finetune.folded import folded
+from bincompress.finetune.precision import rounded
 from bincompress.graph import Add
 from bincompress.load import load_model
 from bincompress.program import Normalize
@@ -44,12 +45,14 @@ class Teacher:
         *,
         normalize: tuple[Normalize, Normalize] | None = None,
         observed: bool = False,
+        precision: torch.dtype = torch.float32,
     ) -> None:
         """`normalize`: of the student and of the teacher, where they differ. `observed`: hooks look at its layers, so
-        that it must run as it is; otherwise what answers is `folded` of it.
+        that it must run as it is; otherwise what answers is `folded` of it, its products in this `precision`.
         """
         self._graph = graph
         self._quick: nn.Module | None = graph if observed or not isinstance(graph, fx.GraphModule) else None
+        self._precision = torch.float32 if observed else precision
         self._views = distill.views
         self._images = len(train)
         self._labels_crc32 = zlib.crc32(train.labels.tobytes())
@@ -89,7 +92,8 @@ class Teacher:
             assert isinstance(self._graph, fx.GraphModule)
             self._quick = folded(self._graph)
         together = _TOGETHER if self._quick is not self._graph and x.device.type == "cpu" else len(x)
-        return torch.cat([self._quick(part).flatten(1) for part in torch.split(x, together)])
+        parts = [rounded(self._quick, self._precision, part) for part in torch.split(x, together)]
+        return torch.cat(parts).flatten(1).float()
 
     def save(self, directory: Path) -> None:
         """Write the views that have changed, each file at once."""

@@ -128,6 +128,10 @@ class Train(Section):
     bn_reestimate_batches: int = Field(100, ge=0)
     threads: int | None = Field(None, ge=1)
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU if there is one")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "float32",
+        description="of float products in training, the teacher's too; auto: bfloat16 where it is fast",
+    )
 
     @field_validator("batch_size")
     @classmethod
