@@ -45,10 +45,11 @@ def test_rows_are_found_by_id_and_by_prefix() -> None:
 def test_commands_are_the_row() -> None:
     rows = {row.id: row for row in ROWS}
     assert commands(rows["mlp-bnn"]) == [
-        'bincompress train zoo:bnn_mlp_2048 --data "mnist:$BINCOMPRESS_DATA/mnist" --set train.stages.0.epochs=10 '
-        "-o mlp.safetensors",
+        'bincompress train zoo:bnn_mlp_2048 --data "mnist:$BINCOMPRESS_DATA/mnist" --set train.stages.0.epochs=20 '
+        "--set 'data.transforms=[random_crop]' --set train.precision=auto -o mlp.safetensors",
         "bincompress convert mlp.safetensors --factory bincompress.zoo:bnn_mlp_2048 --recipe bnn "
-        '--data "mnist:$BINCOMPRESS_DATA/mnist" --epochs 20 -o mlp-bnn.gguf',
+        '--data "mnist:$BINCOMPRESS_DATA/mnist" --epochs 20 '
+        "--set 'data.transforms=[random_crop]' --set train.precision=auto -o mlp-bnn.gguf",
         "bincompress bench mlp-bnn.gguf --baseline mlp.safetensors --factory bincompress.zoo:bnn_mlp_2048",
     ]
     (convert, _) = commands(rows["teacher-without"])
