@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from bincompress.finetune import Progress
+if TYPE_CHECKING:  # at run time it would load torch, which benchmarks do without
+    from bincompress.finetune import Progress
 
 
 class Reporter(Protocol):

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "bincompress"
 ORDER = (
     *("errors", "program", "user_code", "native", "methods", "recipe", "graph", "data", "zoo"),
     *("load", "plan", "binarize", "checkpoint", "finetune", "lower", "pack", "runtime"),
-    *("compare", "verify", "evaluate", "bench", "report", "gates", "outputs", "inputs", "export", "pipeline"),
+    *("compare", "verify", "evaluate", "report", "bench", "gates", "outputs", "inputs", "export", "pipeline"),
     *("float_training", "results", "demo"),
     *("cli", "__main__"),
 )

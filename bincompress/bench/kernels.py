@@ -23,6 +23,7 @@ from bincompress.bench.network import kind_of, packed_runner
 from bincompress.bench.single_ops import few_bits_layer, float_layer, int8_layer
 from bincompress.bench.timing import ROUNDS, Run, clock_for, interleave
 from bincompress.pack.writer import write_packed
+from bincompress.report import SILENT, Reporter
 from bincompress.runtime.session import Session, load
 
 
@@ -49,6 +50,7 @@ def bench_kernels(
     rounds: int = ROUNDS,
     layers: tuple[Layer, ...] = LAYERS,
     peers: Peers | None = None,
+    reporter: Reporter = SILENT,
 ) -> dict[str, Any]:
     """Time every layer of `layers` on one instruction set (None: the best of this machine).
 
@@ -58,7 +60,11 @@ def bench_kernels(
     name = isa or native.isa_names()[-1]
     with pinned(threads) as is_pinned:
         peaks = {kind: native.measure_peak(name, kind) * threads for kind in native.PEAKS}
-        rows = [_row(layer, name, threads, rounds, peers) for layer in layers]
+        rows = []
+        for number, layer in enumerate(layers, 1):
+            what = f"{layer.op} {layer.kernel_name} {layer.shape}, {layer.input} to {layer.output}"
+            reporter.stage(f"{number} of {len(layers)}: {what}")
+            rows.append(_row(layer, name, threads, rounds, peers))
     return {
         "isa": name,
         "threads": threads,

@@ -39,8 +39,8 @@ def bench(
     if packed is None:
         from bincompress.bench.kernels import bench_kernels
 
-        with stdout_for_data():
-            result = bench_kernels(isa=isa, threads=threads)
+        with stdout_for_data(), render.reporter() as reporter:
+            result = bench_kernels(isa=isa, threads=threads, reporter=reporter)
         print_json(result) if as_json else render.kernel_bench(result)
         return
     from bincompress.bench.network import TWIN, bench_network, load_baseline

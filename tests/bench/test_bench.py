@@ -17,6 +17,7 @@ from bincompress.bench.machine import cpu_name, pinned
 from bincompress.bench.network import TWIN, bench_network, kind_of, load_baseline
 from bincompress.bench.onnx_twin import export_onnx, is_float
 from bincompress.bench.timing import MIN_ROUNDS, clock_for, interleave
+from bincompress.cli import render
 from bincompress.errors import ModelLoadError
 from bincompress.lower import deploy, lower
 from bincompress.lower.check import check_program
@@ -107,7 +108,7 @@ def test_a_float_file_as_baseline(tmp_path: Path) -> None:
         load_baseline(tmp_path / "broken.onnx")
 
 
-def test_every_key_of_a_kernel_bench() -> None:
+def test_every_key_of_a_kernel_bench(capsys: pytest.CaptureFixture[str]) -> None:
     layers = (
         Layer("binary_conv2d", 7, 64, output="bits"),
         Layer("binary_conv2d", 7, 64, drop_in=True),
@@ -119,7 +120,11 @@ def test_every_key_of_a_kernel_bench() -> None:
         Layer("dense", 0, 256, 1, filters=10),
         Layer("i8_dense", 0, 256, 1),
     )
-    result = bench_kernels(rounds=5, layers=layers)
+    with render.reporter() as reporter:
+        result = bench_kernels(rounds=5, layers=layers, reporter=reporter)
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "1 of 9: binary_conv2d 3x3 7x7x64, bits to bits"
+    assert len(told) == len(layers)
     for row, layer in zip(result["kernels"], layers, strict=True):
         assert (row["op"], row["output"], row["isa"]) == (layer.op, layer.output, result["isa"])
         for key in ("median_us", "gmacs", "of_peak", "vs_onnxruntime_fp32", "vs_onnxruntime_int8"):
