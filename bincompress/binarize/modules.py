@@ -211,8 +211,8 @@ class BinaryConv2d(BinaryWeightLayer):
         self.dilation = _pair(dilation)
         self.groups = groups
         self.pad_value = pad_value
-        # product(x, weight, stride, padding) that stands in for conv2d where x and the weights' signs are bits
-        self.product: Callable[[Tensor, Tensor, Pair, Pair], Tensor] | None = None
+        # product(x, weight, stride, padding, binarize_weight) that stands in for conv2d
+        self.product: Callable[[Tensor, Tensor, Pair, Pair, bool], Tensor] | None = None
 
     def config(self) -> dict[str, Any]:
         """Constructor keywords that rebuild this layer."""
@@ -233,9 +233,9 @@ class BinaryConv2d(BinaryWeightLayer):
         if self.pad_value and padding != (0, 0):
             x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]), value=float(self.pad_value))
             padding = (0, 0)
-        if self.product is None or not self.binarize_weight:
+        if self.product is None:
             return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
-        y = self.product(x, weight, self.stride, padding)
+        y = self.product(x, weight, self.stride, padding, self.binarize_weight)
         return y if bias is None else y + bias.reshape(1, -1, 1, 1)
 
     def extra_repr(self) -> str:

@@ -21,19 +21,24 @@ IDENTITY = ESTIMATORS["identity"]
 
 @dataclass(frozen=True)
 class Convolution:
-    """What a binary convolution is besides its tensors; `norm`: the deferred BatchNorm in front of its sign."""
+    """What a convolution is besides its tensors: which of them are binary; `norm`: the deferred BatchNorm in front of
+    its sign.
+    """
 
     trainer: c_void_p
     stride: Pair
     padding: Pair
-    estimator: int
+    estimator: int = IDENTITY
     norm: nn.BatchNorm2d | None = None
+    binary_input: bool = True
+    binary_weight: bool = True
 
 
 def binary_conv2d(x: Tensor, w: Tensor, shift: Tensor | None, convolution: Convolution) -> Tensor:
-    """conv2d(sgn(x), w) of w whose magnitude is the same all over a filter, zero padded; with the sign's gradient.
+    """conv2d(sgn(x), w), zero padded; with the sign's gradient. Without a binary input, conv2d(x, w).
 
-    In front of the sign goes `convolution.norm`, or else x + shift[c], or nothing.
+    In front of the sign goes `convolution.norm`, or else x + shift[c], or nothing. The magnitude of binary weights is
+    the same all over a filter.
     Shapes: x (N, C_in, H, W), w (C_out, C_in, KH, KW) -> (N, C_out, H', W').
     """
     norm = convolution.norm
@@ -49,7 +54,8 @@ class _BinaryConv2d(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, w: Tensor, weight: Tensor | None, bias: Tensor | None, of: Convolution) -> Tensor:
         (n, c_in, height, width), (c_out, _, kh, kw) = x.shape, w.shape
         conv = BcConv(n, height, width, c_in, c_out, kh, kw, *of.stride, *of.padding)
-        image, signs, alpha = channels_last(x), channels_last(w), w[:, 0, 0, 0].abs()
+        image, signs = channels_last(x), channels_last(w)
+        alpha = w[:, 0, 0, 0].abs() if of.binary_weight else None
         stats = None
         if of.norm is not None:
             stats = norm_statistics(of.trainer, image, of.norm)
@@ -58,11 +64,11 @@ class _BinaryConv2d(torch.autograd.Function):
         out_height = (height + 2 * of.padding[0] - kh) // of.stride[0] + 1
         out_width = (width + 2 * of.padding[1] - kw) // of.stride[1] + 1
         y = empty(n, c_out, out_height, out_width)
-        bits = torch.empty(library().bc_train_bits(byref(conv)), dtype=torch.uint8)
+        bits = torch.empty(library().bc_train_bits(byref(conv)), dtype=torch.uint8) if of.binary_input else None
         signed = None if stats is None else stats[2:]
         operands = (image, signed, signs, alpha, y, bits)  # named, so that they outlive the call
-        call("binary convolution", library().bc_train_forward, of.trainer, byref(conv), *map(pointer, operands))
-        saved = image if of.estimator != IDENTITY or stats is not None else None
+        call("convolution", library().bc_train_forward, of.trainer, byref(conv), *map(pointer, operands))
+        saved = image if bits is None or of.estimator != IDENTITY or stats is not None else None
         ctx.save_for_backward(bits, signs, alpha, saved, stats)
         ctx.conv, ctx.of, ctx.shifted = conv, of, bias is not None
         return y
@@ -81,7 +87,7 @@ class _BinaryConv2d(torch.autograd.Function):
         inputs = map(pointer, (bits, signs, alpha, dy, image, signed, center))
         outputs = map(pointer, (dx, sums, dw))
         backward = library().bc_train_backward
-        call("gradient of a binary convolution", backward, of.trainer, byref(conv), *inputs, of.estimator, *outputs)
+        call("gradient of a convolution", backward, of.trainer, byref(conv), *inputs, of.estimator, *outputs)
         if of.norm is not None:
             assert dx is not None
             d_weight, d_bias = norm_gradients(of.trainer, image, stats, dx, sums, dx)

@@ -1,10 +1,10 @@
-"""Training on the kernels that will run the packed file: binary convolutions with what is in front of them, BatchNorm
-with the addition behind it, PReLU with the shifts around it.
+"""Training on the kernels that will run the packed file: convolutions with 1-bit weights and with what is in front of
+them, BatchNorm with the addition behind it, PReLU with the shifts around it.
 
 A float convolution of +-1 wastes most of its arithmetic. Here the forward pass is XOR and popcount, exact as it will be
-shipped; the gradients are sums of floats with signs. All else is bound by memory: a chain of modules is one pass over
-it. One module then does the work of all, and the others pass their input on as it is: they are *deferred*. The modules
-as they are without this are the readable twins, on torch.
+shipped, the gradients are sums of floats with signs, and so is all that has signs on one side. All else is bound by
+memory: a chain of modules is one pass over it. One module then does the work of all, and the others pass their input on
+as it is: they are *deferred*. The modules as they are without this are the readable twins, on torch.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Front = nn.BatchNorm2d | Shift  # of a sign
 
 @contextmanager
 def native_products(graph: fx.GraphModule) -> Iterator[int]:
-    """Inside, binary convolutions of this graph that read signs use the C library, on as many threads as torch has.
+    """Inside, binary convolutions of this graph use the C library, on as many threads as torch has.
 
     Yields: how many do; layers of other shapes (channels not in multiples of 16, groups, dilation) keep to torch, and
     so does everything on a GPU, or where the library cannot be found.
@@ -73,6 +73,7 @@ class _Patches:
         nodes = [node for node in self._graph.graph.nodes if node.op == "call_module"]
         patches: tuple[tuple[type[nn.Module], Callable[[fx.Node, Any], None]], ...] = (
             (Sign, self._patch_sign),
+            (BinaryConv2d, self._patch_weights),
             (nn.PReLU, self._patch_prelu),
             (Add, self._patch_add),
             (nn.BatchNorm2d, self._patch_norm),
@@ -123,6 +124,11 @@ class _Patches:
             layer.product = _product(self._trainer, sign, front)
         self._signs.append(sign)
         self._convs += convs
+
+    def _patch_weights(self, node: fx.Node, layer: BinaryConv2d) -> None:
+        if layer.product is None and _serves(layer):
+            layer.product = _product(self._trainer, None, None)
+            self._convs.append(layer)
 
     def _patch_prelu(self, node: fx.Node, module: nn.PReLU) -> None:
         before, after, users = self._before(node), None, list(node.users)
@@ -231,10 +237,17 @@ def _norm_add(norm: nn.BatchNorm2d, index: int, trainer: c_void_p) -> Callable[[
     return forward
 
 
-def _product(trainer: c_void_p, sign: Sign, front: Front | None) -> Callable[[Tensor, Tensor, Pair, Pair], Tensor]:
-    def product(x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
-        if not sign.binarize or not _native(x):
+def _product(
+    trainer: c_void_p, sign: Sign | None, front: Front | None
+) -> Callable[[Tensor, Tensor, Pair, Pair, bool], Tensor]:
+    """Of a convolution that reads this sign, or none."""
+
+    def product(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, binary_weight: bool) -> Tensor:
+        binary_input = sign is not None and sign.binarize
+        if not _native(x) or not binary_weight:
             return F.conv2d(x, weight, None, stride, padding)
+        if sign is None or not binary_input:
+            return binary_conv2d(x, weight, None, Convolution(trainer, stride, padding, binary_input=False))
         deferred = sign.deferred is not None and sign.deferred(x)
         estimator = ESTIMATORS[sign.estimator] if deferred else IDENTITY
         norm, shift = None, None

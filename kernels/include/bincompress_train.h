@@ -2,7 +2,7 @@
  *
  * The same kernels that run a packed file do the forward pass of its convolutions, so what is
  * trained is computed as it will be shipped; the two gradients are sums of floats with signs.
- * Activations and weights are +-1, everything is NHWC float32.
+ * Activations and weights are +-1, or one of the two, everything is NHWC float32.
  *
  *     y[n, oy, ox, o] = alpha[o] * sum over ky, kx, c of
  *                           x[n, oy sh + ky - ph, ox sw + kx - pw, c] * w[o, ky, kx, c]
@@ -42,7 +42,9 @@ BC_API uint64_t bc_train_bits(const bc_conv *conv);
 /* x: [n][h][w][c_in], negative is -1; input: [2][c_in], scale and shift of the channels of x on
  * the way to the sign, so that x * scale + shift is what is signed, or NULL; w:
  * [c_out][kh][kw][c_in] of signs; alpha: [c_out]; y: [n][oh][ow][c_out]; bits: bc_train_bits(conv)
- * bytes at an address that 8 divides, written. */
+ * bytes at an address that 8 divides, written.
+ * Without alpha, NULL, w are not signs but floats, and alpha is 1 everywhere. Without bits, NULL, x
+ * is not signed, and there is no input. */
 BC_API bc_status bc_train_forward(bc_trainer *trainer, const bc_conv *conv, const float *x,
                                   const float *input, const float *w, const float *alpha, float *y,
                                   void *bits, bc_error *error);
@@ -54,10 +56,11 @@ typedef enum bc_estimator {
     BC_APPROXSIGN = 2, /* max(0, 2 - 2 |x|) */
 } bc_estimator;
 
-/* bits: from the forward pass; dy: [n][oh][ow][c_out]; dx: as x, or NULL; dw: as w.
- * dx is multiplied with the estimator's value at what was signed; so with input it is the gradient
- * to that, not to x. x may be NULL for BC_IDENTITY without input. sums: with input, [2][c_in]: of
- * dx, and of dx * (x - center), over all pixels; center: [c_in]. */
+/* bits: from the forward pass, or NULL as there; alpha may be NULL as there; dy:
+ * [n][oh][ow][c_out]; dx: as x, or NULL; dw: as w. dx is multiplied with the estimator's value at
+ * what was signed; so with input it is the gradient to that, not to x. Without bits the estimator
+ * is BC_IDENTITY; with them x may be NULL for it without input. sums: with input, [2][c_in]: of dx,
+ * and of dx * (x - center), over all pixels; center: [c_in]. */
 BC_API bc_status bc_train_backward(bc_trainer *trainer, const bc_conv *conv, const void *bits,
                                    const float *w, const float *alpha, const float *dy,
                                    const float *x, const float *input, const float *center,

@@ -94,6 +94,8 @@ int main(void) {
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         check_conv(&shapes[i]);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        check_float_conv(&shapes[i]);
     for (int shifts = 0; shifts < 2; shifts++) {
         check_prelu(1, 1, shifts);
         check_prelu(31, 3, shifts);

@@ -7,18 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct plain {
-    double *y, *dx, *dw, *dx_size,
-        *dw_size; /* _size: sums of magnitudes, what rounding is measured by */
-} plain;
-
-static plain by_loops(const bc_conv *c, size_t oh, size_t ow, const float *x, const float *w,
-                      const float *alpha, const float *dy) {
+plain by_loops(const bc_conv *c, size_t oh, size_t ow, const float *x, const float *w,
+               const float *alpha, const float *dy) {
     size_t inputs = (size_t)c->n * c->h * c->w * c->c_in,
            weights = (size_t)c->c_out * c->kh * c->kw * c->c_in;
-    plain p = {calloc(c->n * oh * ow * c->c_out, sizeof(double)), calloc(inputs, sizeof(double)),
-               calloc(weights, sizeof(double)), calloc(inputs, sizeof(double)),
-               calloc(weights, sizeof(double))};
+    const size_t outputs = c->n * oh * ow * c->c_out;
+    plain p = {calloc(outputs, sizeof(double)), calloc(outputs, sizeof(double)),
+               calloc(inputs, sizeof(double)),  calloc(inputs, sizeof(double)),
+               calloc(weights, sizeof(double)), calloc(weights, sizeof(double))};
     for (size_t n = 0; n < c->n; n++)
         for (size_t oy = 0; oy < oh; oy++)
             for (size_t ox = 0; ox < ow; ox++)
@@ -32,17 +28,28 @@ static plain by_loops(const bc_conv *c, size_t oh, size_t ow, const float *x, co
                             size_t out = ((n * oh + oy) * ow + ox) * c->c_out + o;
                             size_t in = ((n * c->h + iy) * c->w + ix) * c->c_in + i;
                             size_t at = (o * c->kh * c->kw + t) * c->c_in + i;
-                            p.y[out] += (double)x[in] * (double)w[at];
-                            p.dx[in] += (double)(dy[out] * alpha[o]) * (double)w[at];
-                            p.dw[at] += (double)dy[out] * (double)x[in];
-                            p.dx_size[in] += fabs((double)(dy[out] * alpha[o]));
-                            p.dw_size[at] += fabs((double)dy[out]);
+                            const double y = (double)x[in] * (double)w[at],
+                                         d = (double)(alpha ? dy[out] * alpha[o] : dy[out]) *
+                                             (double)w[at],
+                                         dw = (double)dy[out] * (double)x[in];
+                            p.y[out] += y;
+                            p.dx[in] += d;
+                            p.dw[at] += dw;
+                            p.y_size[out] += fabs(y);
+                            p.dx_size[in] += fabs(d);
+                            p.dw_size[at] += fabs(dw);
                         }
                     }
     return p;
 }
 
-static bool near(const float *x, const double *want, const double *size, size_t count) {
+void free_plain(plain *p) {
+    double *all[] = {p->y, p->y_size, p->dx, p->dx_size, p->dw, p->dw_size};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]);
+}
+
+bool near(const float *x, const double *want, const double *size, size_t count) {
     for (size_t i = 0; i < count; i++)
         if (!(fabs((double)x[i] - want[i]) <= 1e-5 * size[i] + 1e-7))
             return false;
@@ -174,8 +181,8 @@ void check_conv(const bc_conv *c) {
             bc_trainer_close(trainer);
         }
     free(first_sums);
-    void *all[] = {x,   signs, w,    alpha, dy,   y,    dx,        dw,
-                   dx0, dw0,   bits, p.y,   p.dx, p.dw, p.dx_size, p.dw_size};
+    free_plain(&p);
+    void *all[] = {x, signs, w, alpha, dy, y, dx, dw, dx0, dw0, bits};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
 }

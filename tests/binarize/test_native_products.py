@@ -61,6 +61,22 @@ class Chains(nn.Module):
         return y.mean((2, 3))
 
 
+class OneBitWeights(nn.Module):
+    """1-bit weights that no sign feeds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.bn1 = BinaryConv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16)
+        self.conv1, self.bn2 = BinaryConv2d(16, 32, 3, padding=1, stride=2), nn.BatchNorm2d(32)
+        self.conv2, self.relu = BinaryConv2d(32, 16, (3, 1), padding=(1, 0), bias=True, pad_value=1), nn.ReLU()
+        self.conv3 = BinaryConv2d(16, 16, 1, granularity="none")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn2(self.conv1(self.relu(self.bn1(self.first(x))))))
+        logits: Tensor = self.conv3(self.relu(self.conv2(y))).mean((2, 3))
+        return logits
+
+
 def chains() -> fx.GraphModule:
     torch.manual_seed(5)
     net = Chains()
@@ -110,21 +126,35 @@ def test_gradients_are_those_of_torch(pad_value: int) -> None:
         assert "forward" not in vars(module)
 
 
-def test_chains_of_modules_are_those_of_torch() -> None:
-    graph, x = chains(), torch.randn(4, 3, 9, 7)
-    twin, weights = copy.deepcopy(graph), torch.randn(4, 32)
-    want = dict(gradients(twin, x, weights))
+def assert_like_torch(graph: fx.GraphModule, x: Tensor, loss_weights: Tensor, served: int) -> None:
+    """Gradients and buffers of one step."""
+    twin = copy.deepcopy(graph)
+    want = dict(gradients(twin, x, loss_weights))
     with native_products(graph) as count:
-        assert count == 3
-        got = dict(gradients(graph, x, weights))
-        for name in ("bn3", "before", "after", "rsign", "bn1", "bn2"):
-            assert graph.get_submodule(name)(signal := torch.randn(2, 16, 3, 3)) is signal, f"{name} is deferred"
+        assert count == served
+        got = dict(gradients(graph, x, loss_weights))
     assert got.keys() == want.keys()
     for name in want:
         torch.testing.assert_close(got[name], want[name], rtol=2e-4, atol=2e-5 * float(want[name].abs().max() + 1))
     for (name, mine), torchs in zip(graph.named_buffers(), twin.buffers(), strict=True):
         torch.testing.assert_close(mine, torchs, rtol=1e-5, atol=1e-6, msg=name)
     assert not any("forward" in vars(module) for module in graph.modules())
+
+
+def test_one_bit_weights_alone_are_those_of_torch() -> None:
+    torch.manual_seed(7)
+    net = OneBitWeights()
+    graph = fx.GraphModule(net, LeafTracer().trace(net)).train()
+    assert_like_torch(graph, torch.randn(5, 3, 12, 7), torch.randn(5, 16), served=3)
+
+
+def test_chains_of_modules_are_those_of_torch() -> None:
+    graph, x = chains(), torch.randn(4, 3, 9, 7)
+    assert_like_torch(graph, x, torch.randn(4, 32), served=3)
+    with native_products(graph):
+        graph(x)
+        for name in ("bn3", "before", "after", "rsign", "bn1", "bn2"):
+            assert graph.get_submodule(name)(signal := torch.randn(2, 16, 3, 3)) is signal, f"{name} is deferred"
 
 
 def test_a_module_that_somebody_watches_is_not_deferred() -> None:

@@ -1,6 +1,6 @@
-/* backward.c: both gradients of a convolution, of inputs and weights of +-1.
+/* backward.c: both gradients of a convolution.
  *
- * To the input and to the weights they are sums of floats with signs: products of floats with 1-bit
+ * Of inputs and weights of +-1 they are sums of floats with signs: products of floats with 1-bit
  * weights. Images are divided among LANES, each summed in order, then lane after lane: the same sum
  * for any number of threads. A tap outside the image counts as 0; where it was summed as +1, what
  * that adds, the sum of dy over the pixels where the tap is outside, is taken off in the end. */
@@ -12,7 +12,7 @@ enum { LANES = 8, BLOCK_PIXELS = 256 };
 
 typedef struct work {
     const bc_backward *b;
-    float *lanes;  /* [LANES][c_out][taps c_in] */
+    float *lanes;  /* [LANES][c_out][taps c_in], of float inputs [LANES][taps c_in][c_out] */
     float *border; /* [LANES][taps][c_out] */
     double *sums;  /* [LANES][2][c_in] */
     char *thread_memory;
@@ -72,14 +72,17 @@ static void lane(const void *context, size_t index, size_t thread) {
         for (size_t i = image; i < next; i++) {
             if (b->dx)
                 bc_input_gradient(b, i, memory, sums);
-            add_border(b, i, border);
+            if (b->bits)
+                add_border(b, i, border);
         }
-        bc_weight_gradient(b, image, next - image, memory + k->input_bytes, sum);
+        (b->bits ? bc_weight_gradient : bc_float_weight_gradient)(b, image, next - image,
+                                                                  memory + k->input_bytes, sum);
     }
 }
 
 static void add_lanes(const work *k, float *dw) {
     const train_conv *c = k->b->c;
+    const size_t of_o = k->b->bits ? c->k : 1, of_i = k->b->bits ? 1 : c->c_out;
     for (size_t t = 0; t < c->taps; t++) {
         const range y = inside(c->oh, c->sh, t / c->kw, c->ph, c->h),
                     x = inside(c->ow, c->sw, t % c->kw, c->pw, c->w);
@@ -89,11 +92,11 @@ static void add_lanes(const work *k, float *dw) {
             for (size_t l = 0; l < LANES; l++)
                 outside += k->border[(l * c->taps + t) * c->c_out + o];
             for (size_t i = 0; i < c->c_in; i++) {
-                const size_t at = o * c->k + t * c->c_in + i;
+                const size_t at = o * of_o + (t * c->c_in + i) * of_i;
                 float sum = 0;
                 for (size_t l = 0; l < LANES; l++)
                     sum += k->lanes[l * c->c_out * c->k + at];
-                dw[at] = never ? 0 : sum - outside;
+                dw[o * c->k + t * c->c_in + i] = never ? 0 : sum - outside;
             }
         }
     }
@@ -104,8 +107,9 @@ bc_status bc_train_backward(bc_trainer *trainer, const bc_conv *conv, const void
                             const float *input, const float *center, bc_estimator estimator,
                             float *dx, double *sums, float *dw, bc_error *error) {
     train_conv c;
-    if (!trainer || !conv || !bits || !w || !alpha || !dy || !dw ||
-        (!x && (input || estimator != BC_IDENTITY)) || (input && (!center || !sums)) ||
+    if (!trainer || !conv || !w || !dy || !dw ||
+        (!x && (!bits || input || estimator != BC_IDENTITY)) ||
+        (!bits && (input || estimator != BC_IDENTITY)) || (input && (!center || !sums)) ||
         !bc_train_conv(conv, &c))
         return bc_fail(error, BC_ERR_ARGUMENT, -1,
                        "a null pointer, or a convolution that is not supported");
@@ -121,11 +125,13 @@ bc_status bc_train_backward(bc_trainer *trainer, const bc_conv *conv, const void
                      .center = center,
                      .estimator = estimator,
                      .dx = dx,
+                     .dy_rows = {trainer->kernels, alpha != NULL, c.c_out},
                      .block = BLOCK_PIXELS,
                      .together = bc_max(1, BLOCK_PIXELS / (c.oh * c.ow))};
     bc_input_gradient_shape(&b);
     work k = {.b = &b, .input_bytes = dx ? bc_input_gradient_bytes(&b) : 0};
-    k.thread_bytes = k.input_bytes + bc_weight_gradient_bytes(&b);
+    k.thread_bytes =
+        k.input_bytes + (bits ? bc_weight_gradient_bytes(&b) : bc_float_weight_gradient_bytes(&b));
     const size_t panel_bytes = bc_input_gradient_panel_bytes(&b),
                  lane_bytes = bc_round_up(LANES * c.c_out * c.k * 4, 64),
                  border_bytes = bc_round_up(LANES * c.taps * c.c_out * 4, 64),
@@ -134,16 +140,15 @@ bc_status bc_train_backward(bc_trainer *trainer, const bc_conv *conv, const void
                                                  trainer->thread_count * k.thread_bytes);
     if (!memory)
         return bc_fail(error, BC_ERR_MEMORY, -1, "no memory for a training step's scratch");
-    b.panels = (uint8_t *)memory;
+    b.panels = memory;
     k.lanes = (float *)(void *)(memory += panel_bytes);
     k.border = (float *)(void *)(memory += lane_bytes);
     k.sums = (double *)(void *)(memory += border_bytes);
     k.thread_memory = memory + sum_bytes;
-    if (dx) {
+    if (dx)
         bc_input_gradient_weights(&b, w);
-        for (size_t t = 0; t < trainer->thread_count; t++)
-            memset(k.thread_memory + t * k.thread_bytes, 0, k.input_bytes);
-    }
+    for (size_t t = 0; t < trainer->thread_count; t++)
+        memset(k.thread_memory + t * k.thread_bytes, 0, bits ? k.input_bytes : k.thread_bytes);
     bc_parallel(trainer->threads, LANES, lane, &k);
     add_lanes(&k, dw);
     for (size_t i = 0; input && i < 2 * c.c_in; i++) {

@@ -2,18 +2,20 @@
 #ifndef BC_TRAIN_BACKWARD_H
 #define BC_TRAIN_BACKWARD_H
 
-#include "train.h"
+#include "float_rows.h"
 
 typedef struct bc_backward {
     const bc_kernels *kernels;
     const train_conv *c;
-    const char *bits;
-    const float *alpha, *dy, *x;
+    const char *bits;   /* of x; NULL: x are floats */
+    const float *alpha; /* NULL: w are floats */
+    const float *dy, *x;
     const float *input, *center; /* or NULL: of what is signed, and of `sums` */
     bc_estimator estimator;
     float *dx;
     /* of the input's gradient */
-    uint8_t *panels;          /* weights of all classes, `class_bytes` each */
+    bc_float_rows dy_rows;
+    char *panels;             /* weights of all classes, `class_bytes` each */
     size_t high, wide;        /* classes of rows and of columns */
     size_t top, left;         /* rows and columns of dy that lie outside of a window, at most */
     size_t dy_w, class_bytes; /* dy_w: with the border */
@@ -38,5 +40,12 @@ size_t bc_weight_gradient_bytes(const bc_backward *b); /* of one thread */
 /* Adds to sum [c_out][taps c_in] what some images bring. Outside taps count as +1. */
 void bc_weight_gradient(const bc_backward *b, size_t image, size_t images, char *memory,
                         float *sum);
+
+/* ---- float_weight_gradient.c: the same where x are floats ---- */
+
+size_t bc_float_weight_gradient_bytes(const bc_backward *b); /* of one thread, zero at first */
+/* The sum is [taps c_in][c_out]. Outside taps count as 0. */
+void bc_float_weight_gradient(const bc_backward *b, size_t image, size_t images, char *memory,
+                              float *sum);
 
 #endif

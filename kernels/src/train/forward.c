@@ -6,7 +6,7 @@
  *  3. acc = K - 2 popcount(x ^ w) - sum of w under outside taps = base - 2 pop; base depends on the
  * filter and on which taps are outside, so on a class of rows and a class of columns
  */
-#include "train.h"
+#include "forward.h"
 
 #include <string.h>
 
@@ -165,11 +165,14 @@ bc_status bc_train_forward(bc_trainer *trainer, const bc_conv *conv, const float
                            const float *input, const float *w, const float *alpha, float *y,
                            void *bits, bc_error *error) {
     train_conv c;
-    if (!trainer || !conv || !x || !w || !alpha || !y || !bits || !bc_train_conv(conv, &c))
+    if (!trainer || !conv || !x || !w || !y || (bits ? !alpha : input != NULL) ||
+        !bc_train_conv(conv, &c))
         return bc_fail(error, BC_ERR_ARGUMENT, -1,
                        "a null pointer, or a convolution that is not supported");
     if ((uintptr_t)bits % sizeof(uint64_t))
         return bc_fail(error, BC_ERR_ARGUMENT, -1, "bits must begin at a multiple of 8 bytes");
+    if (!bits)
+        return bc_float_forward(trainer, &c, x, w, alpha, y, error);
     size_t inner = inner_words(&c);
     size_t max_classes = (2 * c.kh + 1) * (2 * c.kw + 1);
     size_t panel_bytes = bc_round_up(c.c_out * c.kh * inner * 8, 64),

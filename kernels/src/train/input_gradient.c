@@ -1,8 +1,8 @@
 /* input_gradient.c: dx[p][c] = sum over taps, o of alpha[o] dy[p'][o] * w[o][tap][c], a product of
- * floats with 1-bit weights, as a weight-only layer is.
+ * floats with weights, as a layer of float activations is.
  *
- * Its "filters" are the channels c, their weights the signs of w, its input the rows of dy times
- * alpha. Tables are kept of no more rows than a window sees, so that they stay in the first cache;
+ * Its "filters" are the channels c, its input the rows of dy, times alpha where w are signs. Rows
+ * are kept, or tables of them, of no more than a window sees, so that they stay in the first cache;
  * they have a border of zeros left and right, so that the taps of a window's row are consecutive,
  * and one row of zeros stands for all that lie above and below. With a stride, the pixels of dx
  * fall into classes of rows and of columns, each of which sees its own taps. */
@@ -35,7 +35,7 @@ void bc_input_gradient_shape(bc_backward *b) {
     b->top = rows - 1;
     b->left = cols - 1;
     b->dy_w = b->left + bc_max(c->ow, (c->w - 1 + c->pw) / c->sw + 1);
-    b->class_bytes = bc_round_up(rows * cols * c->c_out / 8 * c->c_in, 64);
+    b->class_bytes = bc_float_weight_bytes(&b->dy_rows, rows * cols, c->c_in);
 }
 
 size_t bc_input_gradient_panel_bytes(const bc_backward *b) {
@@ -43,19 +43,19 @@ size_t bc_input_gradient_panel_bytes(const bc_backward *b) {
     return bc_min(b->high, c->kh) * bc_min(b->wide, c->kw) * b->class_bytes;
 }
 
-static uint8_t *class_panels(const bc_backward *b, size_t ry, size_t rx) {
+static char *class_panels(const bc_backward *b, size_t ry, size_t rx) {
     return b->panels + (ry * bc_min(b->wide, b->c->kw) + rx) * b->class_bytes;
 }
 
 static size_t pixel_bytes(const bc_backward *b) {
-    return b->c->c_out / 8 * b->kernels->ttable_octet;
+    return bc_float_pixel_bytes(&b->dy_rows);
 }
 
 static size_t row_bytes(const bc_backward *b) {
     return bc_round_up(b->dy_w * pixel_bytes(b), 64);
 }
 
-/* Tables of a window's rows and of a row of zeros, and floats: a row of alpha dy, or sums. */
+/* A window's rows and a row of zeros, and floats: a row of alpha dy, or sums. */
 size_t bc_input_gradient_bytes(const bc_backward *b) {
     const size_t floats = bc_max(b->c->ow * b->c->c_out, 2 * b->c->c_in);
     return (b->top + 2) * row_bytes(b) + bc_round_up(floats * sizeof(float), 64);
@@ -65,23 +65,16 @@ static float *row_memory(const bc_backward *b, char *memory) {
     return (float *)(void *)(memory + (b->top + 2) * row_bytes(b));
 }
 
-/* [class][c_in / 16][J I c_out / 8][16]; row and column taps descend, so that they ascend in dy. */
+/* [class][c_in / 16][J I]; row and column taps descend, so that they ascend in dy. */
 static void pack_class(const bc_backward *b, const float *w, size_t ry, size_t rx) {
     const train_conv *c = b->c;
-    uint8_t *to = class_panels(b, ry, rx);
-    for (size_t panel = 0; panel < c->c_in / 16; panel++)
+    char *to = class_panels(b, ry, rx);
+    for (size_t channel = 0; channel < c->c_in; channel += BC_PANEL_FLOAT)
         for (size_t j = class_taps(c->kh, c->sh, ry); j-- > 0;)
-            for (size_t i = class_taps(c->kw, c->sw, rx); i-- > 0;)
-                for (size_t o = 0; o < c->c_out; o += 8, to += 16) {
-                    const size_t tap = (ry + j * c->sh) * c->kw + rx + i * c->sw;
-                    const float *from = w + (o * c->taps + tap) * c->c_in + panel * 16;
-                    for (size_t f = 0; f < 16; f++) {
-                        unsigned byte = 0;
-                        for (unsigned bit = 0; bit < 8; bit++)
-                            byte |= (unsigned)(from[bit * c->k + f] < 0) << bit;
-                        to[f] = (uint8_t)byte;
-                    }
-                }
+            for (size_t i = class_taps(c->kw, c->sw, rx); i-- > 0;) {
+                const size_t tap = (ry + j * c->sh) * c->kw + rx + i * c->sw;
+                to = bc_float_weights(&b->dy_rows, w + tap * c->c_in + channel, 1, c->k, to);
+            }
 }
 
 void bc_input_gradient_weights(const bc_backward *b, const float *w) {
@@ -90,16 +83,16 @@ void bc_input_gradient_weights(const bc_backward *b, const float *w) {
             pack_class(b, w, ry, rx);
 }
 
-/* The tables of row y of alpha dy take the place of those that no window sees any more. */
-static void make_tables(const bc_backward *b, size_t image, size_t y, char *memory) {
+/* Row y of dy takes the place of one that no window sees any more. */
+static void make_row(const bc_backward *b, size_t image, size_t y, char *memory) {
     const train_conv *c = b->c;
     const float *from = b->dy + (image * c->oh + y) * c->ow * c->c_out;
     float *row = row_memory(b, memory);
-    for (size_t x = 0; x < c->ow; x++)
+    for (size_t x = 0; b->alpha && x < c->ow; x++)
         for (size_t o = 0; o < c->c_out; o++)
             row[x * c->c_out + o] = from[x * c->c_out + o] * b->alpha[o];
-    b->kernels->ttable(c->ow, c->c_out, row,
-                       memory + y % (b->top + 1) * row_bytes(b) + b->left * pixel_bytes(b));
+    bc_float_pixels(&b->dy_rows, c->ow, b->alpha ? row : from,
+                    memory + y % (b->top + 1) * row_bytes(b) + b->left * pixel_bytes(b));
 }
 
 /* The pixels of row y of dx that are in column class rx. */
@@ -126,8 +119,8 @@ static void row_class(const bc_backward *b, const char *memory, size_t image, si
         for (size_t p = 0; p < m; p++)
             for (size_t j = 0; j < rows; j++)
                 pointers[p * rows + j] = tables[j] + (left + p) * pixel_bytes(b);
-        b->kernels->tgemm(m, c->c_in / 16, rows, cols * c->c_out / 8, pointers,
-                          class_panels(b, ry, rx), dx + x * c->c_in, c->sw * c->c_in);
+        bc_float_product(&b->dy_rows, m, c->c_in, rows, cols, pointers, class_panels(b, ry, rx),
+                         dx + x * c->c_in, c->sw * c->c_in);
     }
 }
 
@@ -167,7 +160,7 @@ void bc_input_gradient(const bc_backward *b, size_t image, char *memory, double 
     for (size_t y = 0; y < c->h; y++) {
         const size_t row = image * c->h + y;
         for (; made < c->oh && made <= (y + c->ph) / c->sh; made++)
-            make_tables(b, image, made, memory);
+            make_row(b, image, made, memory);
         for (size_t rx = 0; rx < b->wide; rx++)
             row_class(b, memory, image, y, rx);
         if (b->input)
