@@ -208,6 +208,18 @@ typedef struct bc_kernels {
      * + f] of high[8 i + j], for f < 8. No alignment. */
     void (*turn_bits)(size_t octets, const uint8_t *low, const uint8_t *high, uint8_t *to);
 
+    /* table[g][b][j], j < 16, of groups of four rows x of 16 floats, `ld` floats apart:
+     * (+-x0 + +-x1) + (+-x2 + +-x3) with a minus where bit i of b < 16 is set. Tables are 64-byte
+     * aligned. */
+    void (*ltable)(size_t groups, const float *x, size_t ld, float *table);
+
+    /* acc[p * ld + j] = acc[p * ld + j] + table[g][b][j] for all groups g, ascending, every
+     * addition rounded; j < 16. b: the lower four bits of a byte for even g, then its higher; the
+     * bytes of p: for `taps` pointers, from bits[p * stride] on, each with `octets` bytes, the
+     * first `skip` behind the pointer, `step` from one to the next. */
+    void (*lgemm)(size_t m, size_t taps, size_t octets, const uint8_t *const *bits, size_t stride,
+                  size_t skip, size_t step, const float *table, float *acc, size_t ld);
+
     /* Per channel over m rows without gaps, from +0, in order: sums[i] = sum of u, sums[c + i] =
      * sum of u * v, where v = x - center[i] and u = dy, or v where dy is NULL. */
     void (*center_sums)(size_t m, size_t c, const float *x, const float *dy, const float *center,

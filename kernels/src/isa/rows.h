@@ -14,6 +14,7 @@
 #include "plain_f32x16.h"
 #endif
 #include "steps.h"
+#include "lookup.h"
 
 enum { DEPTHWISE_MR = 4 }; /* pixels of a tile: 4 x 16 accumulators are 8 AVX2 registers */
 
@@ -224,4 +225,4 @@ static void through_sign(size_t m, size_t c, bc_estimator estimator, const float
 #define BC_ROWS                                                                                    \
     .fdepthwise = fdepthwise, .steps = steps, .i32_to_bits = i32_to_bits, .max_pool = max_pool,    \
     .avg_pool = avg_pool, .bit_pool = bit_pool, .abs_mean = abs_mean, .turn_bits = turn_bits,      \
-    .center_sums = center_sums, .through_sign = through_sign
+    .center_sums = center_sums, .through_sign = through_sign, .ltable = ltable, .lgemm = lgemm

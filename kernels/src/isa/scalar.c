@@ -183,6 +183,34 @@ static void abs_mean__scalar(size_t m, size_t c, const float *x, size_t ld, floa
     }
 }
 
+static void ltable__scalar(size_t groups, const float *x, size_t ld, float *table) {
+    for (size_t g = 0; g < groups; g++)
+        for (unsigned b = 0; b < 16; b++)
+            for (size_t j = 0; j < 16; j++) {
+                float s[4];
+                for (size_t i = 0; i < 4; i++) {
+                    const float v = x[(4 * g + i) * ld + j];
+                    s[i] = b >> i & 1 ? -v : v;
+                }
+                const float first = s[0] + s[1], second = s[2] + s[3];
+                table[(16 * g + b) * 16 + j] = first + second;
+            }
+}
+
+static void lgemm__scalar(size_t m, size_t taps, size_t octets, const uint8_t *const *bits,
+                          size_t stride, size_t skip, size_t step, const float *table, float *acc,
+                          size_t ld) {
+    for (size_t p = 0; p < m; p++)
+        for (size_t t = 0; t < taps; t++)
+            for (size_t g = 0; g < 2 * octets; g++) {
+                const unsigned byte = bits[p * stride + t][skip + g / 2 * step],
+                               b = g % 2 ? byte >> 4 : byte & 15;
+                const float *from = table + ((2 * octets * t + g) * 16 + b) * 16;
+                for (size_t j = 0; j < 16; j++)
+                    acc[p * ld + j] = acc[p * ld + j] + from[j];
+            }
+}
+
 static void turn_bits__scalar(size_t octets, const uint8_t *low, const uint8_t *high, uint8_t *to) {
     memset(to, 0, octets * 16);
     for (size_t i = 0; i < octets * 8; i++)
@@ -255,6 +283,8 @@ const bc_kernels bc_kernels_scalar = {
     .bit_pool = bit_pool__scalar,
     .abs_mean = abs_mean__scalar,
     .turn_bits = turn_bits__scalar,
+    .ltable = ltable__scalar,
+    .lgemm = lgemm__scalar,
     .center_sums = center_sums__scalar,
     .through_sign = through_sign__scalar,
     BC_TABLES_SCALAR,

@@ -10,9 +10,11 @@
 
 enum { LANES = 8, BLOCK_PIXELS = 256 };
 
+typedef float four __attribute__((vector_size(16)));
+
 typedef struct work {
     const bc_backward *b;
-    float *lanes;  /* [LANES][c_out][taps c_in], of float inputs [LANES][taps c_in][c_out] */
+    float *lanes;  /* [LANES][c_out / 16][taps c_in][16] */
     float *border; /* [LANES][taps][c_out] */
     double *sums;  /* [LANES][2][c_in] */
     char *thread_memory;
@@ -30,10 +32,19 @@ static range inside(size_t outputs, size_t s, size_t k, size_t pad, size_t size)
     return (range){bc_min(first, outputs), bc_max(bc_min(end, outputs), bc_min(first, outputs))};
 }
 
-static void add_pixels(size_t c, size_t count, const float *restrict dy, float *restrict sum) {
-    for (size_t p = 0; p < count; p++)
-        for (size_t o = 0; o < c; o++)
-            sum[o] += dy[p * c + o];
+/* c: a multiple of 16; step: floats from one pixel to the next. */
+static void add_pixels(size_t c, size_t count, size_t step, const float *dy, float *sum) {
+    for (size_t o = 0; count && o < c; o += 16) {
+        four s[4];
+        memcpy(s, sum + o, sizeof s);
+        for (size_t p = 0; p < count; p++)
+            for (size_t i = 0; i < 4; i++) {
+                four v;
+                memcpy(&v, dy + p * step + o + 4 * i, sizeof v);
+                s[i] += v;
+            }
+        memcpy(sum + o, s, sizeof s);
+    }
 }
 
 /* What outside taps would add: [tap][c_out] += sum of dy over the pixels of an image where the tap
@@ -44,13 +55,13 @@ static void add_border(const bc_backward *b, size_t image, float *border) {
     for (size_t t = 0; t < c->taps; t++, border += c->c_out) {
         const range y = inside(c->oh, c->sh, t / c->kw, c->ph, c->h),
                     x = inside(c->ow, c->sw, t % c->kw, c->pw, c->w);
-        add_pixels(c->c_out, y.first * c->ow, dy, border);
-        for (size_t i = y.first; i < y.end; i++) {
-            const float *row = dy + i * c->ow * c->c_out;
-            add_pixels(c->c_out, x.first, row, border);
-            add_pixels(c->c_out, c->ow - x.end, row + x.end * c->c_out, border);
-        }
-        add_pixels(c->c_out, (c->oh - y.end) * c->ow, dy + y.end * c->ow * c->c_out, border);
+        const size_t line = c->ow * c->c_out, rows = y.end - y.first;
+        const float *middle = dy + y.first * line;
+        add_pixels(c->c_out, y.first * c->ow, c->c_out, dy, border);
+        for (size_t i = 0; i < c->ow; i++)
+            if (i < x.first || i >= x.end)
+                add_pixels(c->c_out, rows, line, middle + i * c->c_out, border);
+        add_pixels(c->c_out, (c->oh - y.end) * c->ow, c->c_out, dy + y.end * line, border);
     }
 }
 
@@ -82,7 +93,6 @@ static void lane(const void *context, size_t index, size_t thread) {
 
 static void add_lanes(const work *k, float *dw) {
     const train_conv *c = k->b->c;
-    const size_t of_o = k->b->bits ? c->k : 1, of_i = k->b->bits ? 1 : c->c_out;
     for (size_t t = 0; t < c->taps; t++) {
         const range y = inside(c->oh, c->sh, t / c->kw, c->ph, c->h),
                     x = inside(c->ow, c->sw, t % c->kw, c->pw, c->w);
@@ -91,11 +101,11 @@ static void add_lanes(const work *k, float *dw) {
             float outside = 0;
             for (size_t l = 0; l < LANES; l++)
                 outside += k->border[(l * c->taps + t) * c->c_out + o];
+            const float *lanes = k->lanes + (o / 16 * c->k + t * c->c_in) * 16 + o % 16;
             for (size_t i = 0; i < c->c_in; i++) {
-                const size_t at = o * of_o + (t * c->c_in + i) * of_i;
                 float sum = 0;
                 for (size_t l = 0; l < LANES; l++)
-                    sum += k->lanes[l * c->c_out * c->k + at];
+                    sum += lanes[l * c->c_out * c->k + i * 16];
                 dw[o * c->k + t * c->c_in + i] = never ? 0 : sum - outside;
             }
         }

@@ -37,14 +37,14 @@ void bc_input_gradient(const bc_backward *b, size_t image, char *memory, double 
 /* ---- weight_gradient.c ---- */
 
 size_t bc_weight_gradient_bytes(const bc_backward *b); /* of one thread */
-/* Adds to sum [c_out][taps c_in] what some images bring. Outside taps count as +1. */
+/* Adds to sum [c_out / 16][taps c_in][16] what some images bring. Outside taps count as +1. */
 void bc_weight_gradient(const bc_backward *b, size_t image, size_t images, char *memory,
                         float *sum);
 
 /* ---- float_weight_gradient.c: the same where x are floats ---- */
 
 size_t bc_float_weight_gradient_bytes(const bc_backward *b); /* of one thread, zero at first */
-/* The sum is [taps c_in][c_out]. Outside taps count as 0. */
+/* Outside taps count as 0. */
 void bc_float_weight_gradient(const bc_backward *b, size_t image, size_t images, char *memory,
                               float *sum);
 

@@ -138,9 +138,11 @@ static void add_rows(const bc_backward *b, size_t row, size_t count, const parts
             find_rows(b, row, count, tap, m, m->rows + (tap - t) * c->c_in * count);
         const size_t pairs = (next - t) * c->c_in;
         b->kernels->fgemm(pairs, c->c_out, count, c->ow, m->rows, m->dy, m->acc, c->c_out);
-        float *at = sum + t * c->c_in * c->c_out;
-        for (size_t j = 0; j < pairs * c->c_out; j++)
-            at[j] += m->acc[j];
+        for (size_t o = 0; o < c->c_out; o += 16)
+            for (size_t pair = 0; pair < pairs; pair++)
+                for (size_t i = 0; i < 16; i++)
+                    sum[(o / 16 * c->k + t * c->c_in + pair) * 16 + i] +=
+                        m->acc[pair * c->c_out + o + i];
     }
 }
 

@@ -1,22 +1,19 @@
-/* weight_gradient.c: dw[o][tap][c] = sum over pixels p of dy[p][o] * x[p + tap][c], a product of
- * floats with 1-bit weights turned round.
+/* weight_gradient.c: dw[o][tap][c] = sum over pixels p of dy[p][o] * x[p + tap][c], of x of +-1.
  *
- * Its "pixels" are the outputs o, and what is summed over are the pixels: so dy is transposed, its
- * tables hold the sums of four pixels. Its "filters" are the pairs (tap, c); their weights are the
- * bits of x, moved by the tap and transposed to a byte for eight pixels. */
+ * Sixteen outputs o are one vector. What is summed over are the pixels: tables hold the signed sums
+ * of four pixels of dy. The pairs (tap, c) look up in them; their bits are those of x, moved by the
+ * tap and transposed to a byte for eight pixels. */
 #include "backward.h"
 
 #include <string.h>
 
-typedef float four __attribute__((vector_size(16)));
-
 typedef struct parts {
-    float *dy, *acc; /* [c_out][pixels], [mr_table][k] */
-    char *tables;    /* [mr_table][octets] */
-    uint8_t *bits;   /* [tap][c_in / 16][octets][16] */
-    uint8_t *planes; /* [image][c_in / 8][padded pixels]: a byte of eight channels */
-    uint8_t *bytes;  /* [2][octets 8]: of two planes, the pixels under a tap */
-    const void **rows;
+    float *table;         /* [groups][16][16] */
+    float *rest;          /* [8][16] */
+    uint8_t *bits;        /* [tap][c_in / 16][octets][16] */
+    uint8_t *planes;      /* [image][c_in / 8][padded pixels]: a byte of eight channels */
+    uint8_t *bytes;       /* [2][octets 8]: of two planes, the pixels under a tap */
+    const uint8_t **rows; /* of `bits`, to each pair's first byte */
 } parts;
 
 static size_t octets_of(size_t pixels) {
@@ -32,56 +29,30 @@ static size_t plane_bytes(const train_conv *c) {
 static size_t cut(const bc_backward *b, char *from, parts *m) {
     const train_conv *c = b->c;
     const size_t octets = octets_of(b->block);
-    const size_t bytes[] = {octets * b->kernels->ttable_octet * b->kernels->mr_table,
+    const size_t bytes[] = {octets * 2 * 16 * 16 * sizeof *m->table,
+                            8 * 16 * sizeof *m->rest,
                             octets * c->k,
-                            octets * 8 * c->c_out * sizeof *m->dy,
-                            b->kernels->mr_table * c->k * sizeof *m->acc,
                             octets * 16,
                             b->together * plane_bytes(c) * c->c_in / 8,
-                            b->kernels->mr_table * sizeof *m->rows};
+                            c->k * sizeof *m->rows};
     size_t at[sizeof bytes / sizeof *bytes], total = 0;
     for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++) {
         at[i] = total;
         total += bc_round_up(bytes[i], 64);
     }
     if (from)
-        *m = (parts){.tables = from + at[0],
-                     .bits = (uint8_t *)from + at[1],
-                     .dy = (float *)(void *)(from + at[2]),
-                     .acc = (float *)(void *)(from + at[3]),
-                     .bytes = (uint8_t *)from + at[4],
-                     .planes = (uint8_t *)from + at[5],
-                     .rows = (const void **)(void *)(from + at[6])};
+        *m = (parts){.table = (float *)(void *)(from + at[0]),
+                     .rest = (float *)(void *)(from + at[1]),
+                     .bits = (uint8_t *)from + at[2],
+                     .bytes = (uint8_t *)from + at[3],
+                     .planes = (uint8_t *)from + at[4],
+                     .rows = (const uint8_t **)(void *)(from + at[5])};
     return total;
 }
 
 size_t bc_weight_gradient_bytes(const bc_backward *b) {
     parts none;
     return cut(b, NULL, &none);
-}
-
-/* [k][c] -> [c][k], c a multiple of 16, k of any size */
-static void transpose(const float *from, size_t k, size_t c, float *to) {
-    size_t whole = k / 4 * 4;
-    for (size_t j = 0; j < c; j += 4)
-        for (size_t i = 0; i < whole; i += 4) {
-            four r[4], lo0, lo1, hi0, hi1;
-            for (size_t n = 0; n < 4; n++)
-                memcpy(&r[n], from + (i + n) * c + j, sizeof r[n]);
-            lo0 = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5);
-            lo1 = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
-            hi0 = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
-            hi1 = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
-            r[0] = __builtin_shufflevector(lo0, lo1, 0, 1, 4, 5);
-            r[1] = __builtin_shufflevector(lo0, lo1, 2, 3, 6, 7);
-            r[2] = __builtin_shufflevector(hi0, hi1, 0, 1, 4, 5);
-            r[3] = __builtin_shufflevector(hi0, hi1, 2, 3, 6, 7);
-            for (size_t n = 0; n < 4; n++)
-                memcpy(to + (j + n) * k + i, &r[n], sizeof r[n]);
-        }
-    for (size_t i = whole; i < k; i++)
-        for (size_t j = 0; j < c; j++)
-            to[j * k + i] = from[i * c + j];
 }
 
 /* The bits of an image, a plane for each eight channels. */
@@ -95,25 +66,35 @@ static void split_planes(const train_conv *c, const char *bits, uint8_t *planes)
 /* A plane's bytes under a tap, `count` pixels from `first` on. */
 static void gather(const train_conv *c, const uint8_t *planes, size_t g, size_t tap, size_t first,
                    size_t count, uint8_t *to) {
+    const size_t line = c->sh * c->padded_w, image = plane_bytes(c) * c->c_in / 8;
+    size_t x = first % c->ow, y = first / c->ow % c->oh;
+    const uint8_t *top = planes + first / c->ow / c->oh * image + g * plane_bytes(c) +
+                         tap / c->kw * c->padded_w + tap % c->kw;
     for (size_t done = 0, run; done < count; done += run) {
-        const size_t row = (first + done) / c->ow, x = (first + done) % c->ow;
-        const uint8_t *from = planes + (row / c->oh * c->c_in / 8 + g) * plane_bytes(c) +
-                              (row % c->oh * c->sh + tap / c->kw) * c->padded_w + x * c->sw +
-                              tap % c->kw;
+        const uint8_t *from = top + y * line + x * c->sw;
         run = bc_min(c->ow - x, count - done);
-        if (c->sw == 1)
+        if (c->sw == 1 && run % 8 == 0)
+            for (size_t i = 0; i < run; i += 8) /* a call for every row would take longer */
+                memcpy(to + done + i, from + i, 8);
+        else if (c->sw == 1)
             memcpy(to + done, from, run);
         else
             for (size_t i = 0; i < run; i++)
                 to[done + i] = from[i * c->sw];
+        x = 0;
+        if (++y == c->oh) {
+            y = 0;
+            top += image;
+        }
     }
 }
 
-/* The weights of all panels; pixels after the last have bits of 0, and a dy of 0. */
+/* The bits of all pairs; pixels after the last have bits of 0, and a dy of 0. */
 static void pack(const bc_backward *b, size_t first, size_t count, const parts *m) {
     const train_conv *c = b->c;
     const size_t octets = octets_of(count);
     uint8_t *to = m->bits, *high = m->bytes + octets * 8;
+    const uint8_t **rows = m->rows;
     memset(m->bytes + (octets - 1) * 8, 0, 8);
     memset(high + (octets - 1) * 8, 0, 8);
     for (size_t tap = 0; tap < c->taps; tap++)
@@ -121,25 +102,31 @@ static void pack(const bc_backward *b, size_t first, size_t count, const parts *
             gather(c, m->planes, g, tap, first, count, m->bytes);
             gather(c, m->planes, g + 1, tap, first, count, high);
             b->kernels->turn_bits(octets, m->bytes, high, to);
+            for (size_t i = 0; i < 16; i++)
+                *rows++ = to + i;
         }
+}
+
+/* The table of 16 outputs, of `count` pixels whose first is dy's. */
+static void make_table(const bc_backward *b, const float *dy, size_t count, const parts *m) {
+    const size_t c = b->c->c_out, whole = count / 8;
+    b->kernels->ltable(2 * whole, dy, c, m->table);
+    if (count % 8 == 0)
+        return;
+    memset(m->rest, 0, 8 * 16 * sizeof *m->rest);
+    for (size_t p = 0; p < count % 8; p++)
+        memcpy(m->rest + p * 16, dy + (8 * whole + p) * c, 16 * sizeof *dy);
+    b->kernels->ltable(2, m->rest, 16, m->table + 2 * whole * 16 * 16);
 }
 
 /* Adds what `count` pixels bring, the first of them dy's. */
 static void add_block(const bc_backward *b, const float *dy, size_t count, const parts *m,
                       float *sum) {
     const train_conv *c = b->c;
-    const bc_kernels *k = b->kernels;
-    const size_t row = octets_of(count) * k->ttable_octet,
-                 cuts = (c->c_out + k->mr_table - 1) / k->mr_table;
-    transpose(dy, count, c->c_out, m->dy);
-    for (size_t i = 0; i < cuts; i++) { /* outputs whose tables stay in the first cache */
-        const size_t o = c->c_out * i / cuts, height = c->c_out * (i + 1) / cuts - o;
-        k->ttable(height, count, m->dy + o * count, m->tables);
-        for (size_t r = 0; r < height; r++)
-            m->rows[r] = m->tables + r * row;
-        k->tgemm(height, c->k / 16, 1, octets_of(count), m->rows, m->bits, m->acc, c->k);
-        for (size_t j = 0; j < height * c->k; j++)
-            sum[o * c->k + j] += m->acc[j];
+    for (size_t o = 0; o < c->c_out; o += 16) {
+        make_table(b, dy + o, count, m);
+        b->kernels->lgemm(c->k, 1, octets_of(count), m->rows, 1, 0, 16, m->table, sum + o * c->k,
+                          16);
     }
 }
 
