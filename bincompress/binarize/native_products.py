@@ -112,7 +112,7 @@ class _Patches:
         front: Front | None = None
         alone = len(convs) == len(readers) and not sign._forward_hooks  # nobody else sees the signs
         if alone and sign.estimator in ESTIMATORS and not sign.stochastic:
-            sign.deferred = _all_binary(convs)
+            sign.deferred = _native
             module = self._before(node)
             pads = any(layer.pad_value and layer.padding != (0, 0) for layer in convs)  # behind the sign
             once = len(convs) == 1  # a norm moves its averages
@@ -192,11 +192,6 @@ def _trains(norm: nn.BatchNorm2d, x: Tensor) -> bool:
     return norm.training and _native(x) and x.numel() > x.shape[1]
 
 
-def _all_binary(layers: list[BinaryConv2d]) -> Condition:
-    """Whether a sign may pass its input on as it is: all that read it take the signs themselves."""
-    return lambda x: _native(x) and all(layer.binarize_weight for layer in layers)
-
-
 def _passes(sign: Sign, front: nn.Module) -> Condition:
     """Whether what is in front of a sign may pass its input on as the sign does."""
 
@@ -244,7 +239,7 @@ def _product(
 
     def product(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, binary_weight: bool) -> Tensor:
         binary_input = sign is not None and sign.binarize
-        if not _native(x) or not binary_weight:
+        if not _native(x) or not (binary_input or binary_weight):
             return F.conv2d(x, weight, None, stride, padding)
         if sign is None or not binary_input:
             return binary_conv2d(x, weight, None, Convolution(trainer, stride, padding, binary_input=False))
@@ -253,6 +248,7 @@ def _product(
         norm, shift = None, None
         if front is not None and _passes(sign, front)(x):
             norm, shift = (front, None) if isinstance(front, nn.BatchNorm2d) else (None, front.shift)
-        return binary_conv2d(x, weight, shift, Convolution(trainer, stride, padding, estimator, norm))
+        of = Convolution(trainer, stride, padding, estimator, norm, binary_weight=binary_weight)
+        return binary_conv2d(x, weight, shift, of)
 
     return product

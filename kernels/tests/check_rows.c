@@ -146,6 +146,30 @@ static void check_turn(size_t octets, fill f) {
     release_all();
 }
 
+/* Tables of 16 floats of rows 16 + 3 apart, then products that look up; bytes `step` apart. */
+static void check_lookup(size_t m, size_t taps, size_t octets, fill f) {
+    const size_t groups = taps * octets * 2, ld = 16 + m % 2 * 3, step = m % 3 ? 1 : 16,
+                 skip = m % 4, bytes = skip + (octets - 1) * step + 1,
+                 rows_bytes = ((m - 1) * ld + 16) * 4;
+    const rows r = {.m = m, .c = groups, .ld = ld, .f = f};
+    const float *x = floats((4 * groups - 1) * ld + 16, f);
+    const void *blank = guarded(groups * 16 * 16 * 4, 4), *start = floats(rows_bytes / 4, f);
+    COMPARE("ltable", blank, groups * 16 * 16 * 4, k->ltable(groups, x, ld, out));
+    float *table = guarded(groups * 16 * 16 * 4, 4);
+    bc_kernels_scalar.ltable(groups, x, ld, table);
+    uint8_t *bits = guarded((m + taps) * bytes, 1);
+    for (size_t i = 0; i < (m + taps) * bytes; i++)
+        bits[i] = (uint8_t)random64();
+    const uint8_t *const *a =
+        (const uint8_t *const *)(const void *)indirection(m, taps, bits, m + taps, bytes);
+    COMPARE("lgemm", start, rows_bytes,
+            k->lgemm(m, taps, octets, a, taps, skip, step, table, out, ld));
+    if (taps > 1) /* some of a window's rows */
+        COMPARE("lgemm of the last taps", start, rows_bytes,
+                k->lgemm(m, taps - 1, octets, a + 1, taps, skip, step, table, out, ld));
+    release_all();
+}
+
 static void check_gradients(rows r) {
     const size_t n = r.m * r.c;
     const float *x = floats(n, r.f), *dy = floats(n, FILL_RANDOM), *center = floats(r.c, r.f),
@@ -212,6 +236,10 @@ int check_rows(void) {
     for (size_t octets = 1; octets < 40; octets++)
         for (fill f = 0; f < FILLS; f++)
             check_turn(octets, f);
+    for (size_t rows = 1; rows < 14; rows++)
+        for (size_t octets = 1; octets < 8; octets += 1 + octets / 4)
+            for (fill f = 0; f < FILLS; f++)
+                check_lookup(rows, 1 + rows % 3, octets, f);
     printf("rows: %d cases, %d failures\n", cases, failures);
     return failures;
 }

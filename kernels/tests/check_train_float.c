@@ -84,7 +84,9 @@ static void check_kinds(const bc_conv *c, const kinds *k) {
 }
 
 void check_float_conv(const bc_conv *c) {
-    const kinds all[] = {{"floats of signs", false, true}, {"floats", false, false}};
+    const kinds all[] = {{"floats by signs", false, true},
+                         {"signs by floats", true, false},
+                         {"floats", false, false}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         check_kinds(c, &all[i]);
 }

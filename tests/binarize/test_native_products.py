@@ -148,6 +148,15 @@ def test_one_bit_weights_alone_are_those_of_torch() -> None:
     assert_like_torch(graph, torch.randn(5, 3, 12, 7), torch.randn(5, 16), served=3)
 
 
+@pytest.mark.parametrize("pad_value", [0, 1])
+def test_one_bit_activations_alone_are_those_of_torch(pad_value: int) -> None:
+    for graph, classes in ((network(pad_value), 4), (chains(), 32)):
+        for module in graph.modules():
+            if isinstance(module, BinaryConv2d):
+                module.binarize_weight = False
+        assert_like_torch(graph, torch.randn(5, 3, 12, 7), torch.randn(5, classes), served=3)
+
+
 def test_chains_of_modules_are_those_of_torch() -> None:
     graph, x = chains(), torch.randn(4, 3, 9, 7)
     assert_like_torch(graph, x, torch.randn(4, 32), served=3)
@@ -204,7 +213,7 @@ def test_float_activations_and_float_weights_keep_to_torch() -> None:
         signs = torch.where(torch.randn(2, 16, 6, 6) >= 0, 1.0, -1.0)
         conv = graph.get_submodule("conv1")
         assert isinstance(conv, BinaryConv2d)
-        assert torch.equal(conv(signs), F.conv2d(signs, conv.weight, None, 2, 1)), "latents are not +-alpha"
+        torch.testing.assert_close(conv(signs), F.conv2d(signs, conv.weight, None, 2, 1), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

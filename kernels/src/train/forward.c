@@ -80,23 +80,18 @@ static void make_base(const forward *f, const float *w) {
     }
 }
 
-static void pack_image(const forward *f, size_t image) {
-    const train_conv *c = f->c;
-    char *bits = f->bits + image * c->image_bytes;
+void bc_pack_image(const bc_trainer *trainer, const train_conv *c, const float *x,
+                   const float *input, size_t image, char *bits) {
+    bits += image * c->image_bytes;
     memset(bits, 0, c->image_bytes);
     for (size_t y = 0; y < c->h; y++) {
         size_t at = (y + c->ph) * c->padded_w + c->pw;
-        const bc_row_step load = {.op = BC_ROW_LOAD,
-                                  .x = f->x + (image * c->h + y) * c->w * c->c_in,
-                                  .ld = c->c_in},
-                          sign = {.op = BC_ROW_SIGN,
-                                  .to = bits + at * c->pixel_bytes,
-                                  .ld = c->pixel_bytes},
-                          affine = {.op = BC_ROW_AFFINE,
-                                    .scale = f->input,
-                                    .bias = f->input ? f->input + c->c_in : NULL};
-        const bc_row_step steps[] = {load, f->input ? affine : sign, sign};
-        f->trainer->kernels->steps(c->w, c->c_in, steps, f->input ? 3 : 2);
+        const bc_row_step
+            load = {.op = BC_ROW_LOAD, .x = x + (image * c->h + y) * c->w * c->c_in, .ld = c->c_in},
+            sign = {.op = BC_ROW_SIGN, .to = bits + at * c->pixel_bytes, .ld = c->pixel_bytes},
+            affine = {.op = BC_ROW_AFFINE, .scale = input, .bias = input ? input + c->c_in : NULL};
+        const bc_row_step steps[] = {load, input ? affine : sign, sign};
+        trainer->kernels->steps(c->w, c->c_in, steps, input ? 3 : 2);
     }
 }
 
@@ -136,7 +131,7 @@ static void forward_image(const void *context, size_t image, size_t thread) {
     const int32_t **base = (const int32_t **)(void *)(rows + CHUNK * c->kh);
     int32_t *pop = (int32_t *)(void *)(base + CHUNK);
     size_t row, column;
-    pack_image(f, image);
+    bc_pack_image(f->trainer, c, f->x, f->input, image, f->bits);
     const uint64_t *seen = window_rows(f, f->bits + image * c->image_bytes,
                                        (uint64_t *)(void *)(pop + CHUNK * c->c_out), &row, &column);
     for (size_t p0 = 0; p0 < c->oh * c->ow; p0 += CHUNK) {
@@ -165,14 +160,15 @@ bc_status bc_train_forward(bc_trainer *trainer, const bc_conv *conv, const float
                            const float *input, const float *w, const float *alpha, float *y,
                            void *bits, bc_error *error) {
     train_conv c;
-    if (!trainer || !conv || !x || !w || !y || (bits ? !alpha : input != NULL) ||
-        !bc_train_conv(conv, &c))
+    if (!trainer || !conv || !x || !w || !y || (!bits && input) || !bc_train_conv(conv, &c))
         return bc_fail(error, BC_ERR_ARGUMENT, -1,
                        "a null pointer, or a convolution that is not supported");
     if ((uintptr_t)bits % sizeof(uint64_t))
         return bc_fail(error, BC_ERR_ARGUMENT, -1, "bits must begin at a multiple of 8 bytes");
     if (!bits)
         return bc_float_forward(trainer, &c, x, w, alpha, y, error);
+    if (!alpha)
+        return bc_lookup_forward(trainer, &c, x, input, w, y, bits, error);
     size_t inner = inner_words(&c);
     size_t max_classes = (2 * c.kh + 1) * (2 * c.kw + 1);
     size_t panel_bytes = bc_round_up(c.c_out * c.kh * inner * 8, 64),
