@@ -36,7 +36,8 @@ def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
 def _is_fast(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def rounded(call: Callable[..., Any], precision: torch.dtype, *args: Tensor) -> Any:

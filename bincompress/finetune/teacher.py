@@ -25,7 +25,6 @@ from bincompress.recipe import Distill
 
 _FOLDER = "targets"
 _LOGITS, _DATA = "logits", "labels_crc32"
-_TOGETHER = 32  # images on a CPU: what passes from layer to layer stays in the cache
 Pairs = dict[str, tuple[Tensor, Tensor]]
 
 
@@ -91,9 +90,8 @@ class Teacher:
         if self._quick is None:  # only now: training has brought the network to its device
             assert isinstance(self._graph, fx.GraphModule)
             self._quick = folded(self._graph)
-        together = _TOGETHER if self._quick is not self._graph and x.device.type == "cpu" else len(x)
-        parts = [rounded(self._quick, self._precision, part) for part in torch.split(x, together)]
-        return torch.cat(parts).flatten(1).float()
+        logits: Tensor = rounded(self._quick, self._precision, x)
+        return logits.flatten(1).float()
 
     def save(self, directory: Path) -> None:
         """Write the views that have changed, each file at once."""
