@@ -38,9 +38,10 @@ Front = nn.BatchNorm2d | Shift  # of a sign
 
 
 @contextmanager
-def native_products(graph: fx.GraphModule) -> Iterator[int]:
+def native_products(graph: fx.GraphModule, *, floats: bool = True) -> Iterator[int]:
     """Inside, binary convolutions of this graph use the C library, on as many threads as torch has.
 
+    `floats`: also where only one side is binary. Torch's products in bfloat16 are faster than those.
     Yields: how many do; layers of other shapes (channels not in multiples of 16, groups, dilation) keep to torch, and
     so does everything on a GPU, or where the library cannot be found.
     """
@@ -50,7 +51,7 @@ def native_products(graph: fx.GraphModule) -> Iterator[int]:
     except NativeError:
         yield 0
         return
-    patches = _Patches(graph, trainer)
+    patches = _Patches(graph, trainer, floats)
     try:
         yield patches.apply()
     finally:
@@ -61,9 +62,10 @@ def native_products(graph: fx.GraphModule) -> Iterator[int]:
 class _Patches:
     """What is changed on the modules of a graph, and taken back."""
 
-    def __init__(self, graph: fx.GraphModule, trainer: c_void_p) -> None:
+    def __init__(self, graph: fx.GraphModule, trainer: c_void_p, floats: bool) -> None:
         self._graph = graph
         self._trainer = trainer
+        self._floats = floats
         self._signs: list[Sign] = []
         self._convs: list[BinaryConv2d] = []
         self._patched: dict[nn.Module, None] = {}  # in order
@@ -112,7 +114,7 @@ class _Patches:
         front: Front | None = None
         alone = len(convs) == len(readers) and not sign._forward_hooks  # nobody else sees the signs
         if alone and sign.estimator in ESTIMATORS and not sign.stochastic:
-            sign.deferred = _native
+            sign.deferred = _native if self._floats else _all_binary(convs)
             module = self._before(node)
             pads = any(layer.pad_value and layer.padding != (0, 0) for layer in convs)  # behind the sign
             once = len(convs) == 1  # a norm moves its averages
@@ -121,13 +123,13 @@ class _Patches:
         if front is not None:
             self._forward(front, _deferred(front, _passes(sign, front), self._trainer))
         for layer in convs:
-            layer.product = _product(self._trainer, sign, front)
+            layer.product = _product(self._trainer, sign, front, self._floats)
         self._signs.append(sign)
         self._convs += convs
 
     def _patch_weights(self, node: fx.Node, layer: BinaryConv2d) -> None:
-        if layer.product is None and _serves(layer):
-            layer.product = _product(self._trainer, None, None)
+        if self._floats and layer.product is None and _serves(layer):
+            layer.product = _product(self._trainer, None, None, self._floats)
             self._convs.append(layer)
 
     def _patch_prelu(self, node: fx.Node, module: nn.PReLU) -> None:
@@ -192,6 +194,11 @@ def _trains(norm: nn.BatchNorm2d, x: Tensor) -> bool:
     return norm.training and _native(x) and x.numel() > x.shape[1]
 
 
+def _all_binary(layers: list[BinaryConv2d]) -> Condition:
+    """Whether a sign may pass its input on as it is: all that read it take the signs themselves."""
+    return lambda x: _native(x) and all(layer.binarize_weight for layer in layers)
+
+
 def _passes(sign: Sign, front: nn.Module) -> Condition:
     """Whether what is in front of a sign may pass its input on as the sign does."""
 
@@ -233,13 +240,14 @@ def _norm_add(norm: nn.BatchNorm2d, index: int, trainer: c_void_p) -> Callable[[
 
 
 def _product(
-    trainer: c_void_p, sign: Sign | None, front: Front | None
+    trainer: c_void_p, sign: Sign | None, front: Front | None, floats: bool
 ) -> Callable[[Tensor, Tensor, Pair, Pair, bool], Tensor]:
     """Of a convolution that reads this sign, or none."""
 
     def product(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, binary_weight: bool) -> Tensor:
         binary_input = sign is not None and sign.binarize
-        if not _native(x) or not (binary_input or binary_weight):
+        binary = binary_input + binary_weight  # sides
+        if not _native(x) or binary < (1 if floats else 2):
             return F.conv2d(x, weight, None, stride, padding)
         if sign is None or not binary_input:
             return binary_conv2d(x, weight, None, Convolution(trainer, stride, padding, binary_input=False))

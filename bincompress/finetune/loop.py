@@ -88,7 +88,10 @@ def finetune(
         with settings(device, recipe.train.threads), evaluating(teacher if teacher is not None else run.graph):
             if not run.checkpoint.finished:
                 run.move(device, torch.channels_last)
-                with native_products(run.graph), rounded_products(run.graph, run.precision):
+                with (
+                    native_products(run.graph, floats=run.precision == torch.float32),
+                    rounded_products(run.graph, run.precision),
+                ):
                     _train(run)
                     _finish(run)
     except KeyboardInterrupt:

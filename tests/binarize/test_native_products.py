@@ -157,6 +157,25 @@ def test_one_bit_activations_alone_are_those_of_torch(pad_value: int) -> None:
         assert_like_torch(graph, torch.randn(5, 3, 12, 7), torch.randn(5, classes), served=3)
 
 
+def test_without_floats_torch_multiplies_what_is_binary_on_one_side() -> None:
+    """Signs reach the convolutions; a sign that were deferred would give them floats."""
+    x, weights = torch.randn(5, 3, 12, 7), torch.randn(5, 16)
+    torch.manual_seed(7)
+    net = OneBitWeights()
+    graph = fx.GraphModule(net, LeafTracer().trace(net)).train()
+    with native_products(graph, floats=False) as count:
+        assert count == 0
+    graph = network()
+    for module in graph.modules():
+        if isinstance(module, BinaryConv2d):
+            module.binarize_weight = False
+    want = dict(gradients(graph, x, weights[:, :4]))
+    with native_products(graph, floats=False):
+        got = dict(gradients(graph, x, weights[:, :4]))
+    for name in want:
+        torch.testing.assert_close(got[name], want[name], rtol=1e-5, atol=1e-5, msg=name)
+
+
 def test_chains_of_modules_are_those_of_torch() -> None:
     graph, x = chains(), torch.randn(4, 3, 9, 7)
     assert_like_torch(graph, x, torch.randn(4, 32), served=3)
