@@ -14,17 +14,23 @@ enum {
     LEAST_STACK = 1 << 20 /* some systems' threads have little; products hold blocks on the stack */
 };
 
+/* Items that one thread takes first: stretches of the same images in every node, so that most of
+ * what it reads it has written itself, and finds in its own cache. Then it helps the others. */
+typedef struct share {
+    _Alignas(BC_LINE) atomic_size_t next;
+    size_t end;
+} share;
+
 struct bc_threads {
     size_t count; /* of workers: the caller is one more */
+    share *shares; /* of every thread, the caller's first */
     pthread_t *ids;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     atomic_uint turn;      /* changes when there is work, or when all shall end */
-    atomic_size_t next;    /* item */
     atomic_size_t running; /* workers that have not finished this turn */
     atomic_bool stop;
     size_t numbered; /* workers that have taken their number, under the mutex */
-    size_t items;
     bc_work *work;
     const void *context;
 };
@@ -39,11 +45,14 @@ static void pause_a_moment(void) {
 }
 
 static void take_items(bc_threads *t, size_t thread) {
-    for (;;) {
-        size_t item = atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed);
-        if (item >= t->items)
-            return;
-        t->work(t->context, item, thread);
+    for (size_t i = 0; i <= t->count; i++) {
+        share *from = &t->shares[(thread + i) % (t->count + 1)];
+        for (;;) {
+            const size_t item = atomic_fetch_add_explicit(&from->next, 1, memory_order_relaxed);
+            if (item >= from->end)
+                break;
+            t->work(t->context, item, thread);
+        }
     }
 }
 
@@ -102,20 +111,25 @@ static int start(bc_threads *t, pthread_t *id) {
     return status;
 }
 
+static void release(bc_threads *t) {
+    free(t->shares);
+    free(t->ids);
+    free(t);
+}
+
 bc_threads *bc_threads_open(size_t count) {
     bc_threads *t = calloc(1, sizeof *t);
     if (!t)
         return NULL;
     t->ids = calloc(count, sizeof *t->ids);
-    if (!t->ids || pthread_mutex_init(&t->mutex, NULL)) {
-        free(t->ids);
-        free(t);
+    t->shares = aligned_alloc(BC_LINE, count * sizeof *t->shares);
+    if (!t->ids || !t->shares || pthread_mutex_init(&t->mutex, NULL)) {
+        release(t);
         return NULL;
     }
     if (pthread_cond_init(&t->wake, NULL)) {
         pthread_mutex_destroy(&t->mutex);
-        free(t->ids);
-        free(t);
+        release(t);
         return NULL;
     }
     for (; t->count + 1 < count; t->count++)
@@ -135,8 +149,7 @@ void bc_threads_close(bc_threads *t) {
         pthread_join(t->ids[i], NULL);
     pthread_cond_destroy(&t->wake);
     pthread_mutex_destroy(&t->mutex);
-    free(t->ids);
-    free(t);
+    release(t);
 }
 
 void bc_parallel(bc_threads *t, size_t items, bc_work *work, const void *context) {
@@ -145,10 +158,12 @@ void bc_parallel(bc_threads *t, size_t items, bc_work *work, const void *context
             work(context, i, 0);
         return;
     }
-    t->items = items;
+    for (size_t i = 0; i <= t->count; i++) {
+        t->shares[i].end = items * (i + 1) / (t->count + 1);
+        atomic_store_explicit(&t->shares[i].next, items * i / (t->count + 1), memory_order_relaxed);
+    }
     t->work = work;
     t->context = context;
-    atomic_store_explicit(&t->next, 0, memory_order_relaxed);
     atomic_store_explicit(&t->running, t->count, memory_order_relaxed);
     begin_turn(t);
     take_items(t, 0);
