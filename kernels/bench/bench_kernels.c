@@ -158,7 +158,7 @@ static void run(const bc_kernels *k, const task *t) {
                 3);
             break;
         case FLOAT:
-            k->fgemm(m, out, t->taps, t->cin, a, t->weights, y, out);
+            k->fgemm(m, out, t->taps, t->cin, a, t->weights, y, out, NULL);
             break;
         case WEIGHT:
             k->tgemm(m, t->panels, t->taps, t->cin, a, t->weights, y, out);

@@ -49,6 +49,26 @@ uint32_t bc_cpu_features(void) {
     return features;
 }
 
+/* The highest level of a list of caches; Intel's and AMD's leaves are of one form. */
+static size_t last_cache(uint32_t leaf) {
+    uint32_t a, b, c, d;
+    size_t bytes = 0, level = 0;
+    for (uint32_t i = 0; i < 8 && __get_cpuid_count(leaf, i, &a, &b, &c, &d) && (a & 31); i++) {
+        const size_t ways = (b >> 22) + 1, partitions = (b >> 12 & 1023) + 1, line = (b & 4095) + 1;
+        if ((a >> 5 & 7) < level)
+            continue;
+        level = a >> 5 & 7;
+        bytes = ways * partitions * line * ((size_t)c + 1);
+    }
+    return bytes;
+}
+
+size_t bc_cache_bytes(void) {
+    enum { INTEL = 4, AMD = 0x8000001d };
+    const size_t bytes = last_cache(INTEL);
+    return bytes ? bytes : last_cache(AMD);
+}
+
 #elif defined(__aarch64__)
 
 #if defined(__linux__)
@@ -69,9 +89,17 @@ uint32_t bc_cpu_features(void) {
     return features;
 }
 
+size_t bc_cache_bytes(void) {
+    return 0;
+}
+
 #else
 
 uint32_t bc_cpu_features(void) {
+    return 0;
+}
+
+size_t bc_cache_bytes(void) {
     return 0;
 }
 

@@ -2,7 +2,10 @@
 #include "session.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
+
+enum { LOAD_ELEMENTS = 1 << 14 }; /* per task */
 
 bc_status bc_input_prepare(bc_session *session, const bc_input *input, bc_error *error) {
     const bc_model *model = session->model;
@@ -61,44 +64,53 @@ static bc_status refuse(const bc_value *v, bc_layout layout, size_t sample, cons
                    sample, c, p / v->w, p % v->w);
 }
 
-/* One sample of raw pixels. Element (c, p) lies at c * sc + p * sp. */
-static void load_pixels(const bc_session *session, const bc_value *v, const uint8_t *u, size_t sc,
-                        size_t sp, char *to) {
-    if (v->dtype == BC_U8 && sc == 1) {
-        memcpy(to, u, v->bytes);
+/* Samples on their way in. Element (c, p) of one lies at c * sc + p * sp. */
+typedef struct loading {
+    const bc_session *session;
+    const bc_input *input;
+    const bc_value *v;
+    size_t first, sc, sp;
+    atomic_bool *refused;
+} loading;
+
+/* `count` raw pixels from u on. */
+static void load_pixels(const loading *l, const uint8_t *u, size_t count, char *to) {
+    const bc_value *v = l->v;
+    if (v->dtype == BC_U8 && l->sc == 1) {
+        memcpy(to, u, count * v->c);
         return;
     }
-    for (size_t c = 0; c < v->c; c++, u += sc) {
+    for (size_t c = 0; c < v->c; c++, u += l->sc) {
         if (v->dtype == BC_U8) {
             uint8_t *y = (uint8_t *)to + c;
-            for (size_t p = 0; p < v->pixels; p++)
-                y[p * v->c] = u[p * sp];
+            for (size_t p = 0; p < count; p++)
+                y[p * v->c] = u[p * l->sp];
         } else {
-            const float *table = session->pixel_table + c * 256;
+            const float *table = l->session->pixel_table + c * 256;
             float *y = (float *)(void *)to + c;
-            for (size_t p = 0; p < v->pixels; p++)
-                y[p * v->c] = table[u[p * sp]];
+            for (size_t p = 0; p < count; p++)
+                y[p * v->c] = table[u[p * l->sp]];
         }
     }
 }
 
-/* One sample of floats; raw pixels undo the normalisation, each operation rounded. */
-static void load_floats(const bc_session *session, const bc_value *v, const float *x, size_t sc,
-                        size_t sp, char *to) {
-    const bc_model *model = session->model;
-    if (v->dtype == BC_F32 && sc == 1) {
-        memcpy(to, x, v->bytes);
+/* The same of floats; raw pixels undo the normalisation, each operation rounded. */
+static void load_floats(const loading *l, const float *x, size_t count, char *to) {
+    const bc_model *model = l->session->model;
+    const bc_value *v = l->v;
+    if (v->dtype == BC_F32 && l->sc == 1) {
+        memcpy(to, x, count * v->c * sizeof *x);
         return;
     }
-    for (size_t c = 0; c < v->c; c++, x += sc) {
+    for (size_t c = 0; c < v->c; c++, x += l->sc) {
         if (v->dtype == BC_F32) {
             float *y = (float *)(void *)to + c;
-            for (size_t p = 0; p < v->pixels; p++)
-                y[p * v->c] = x[p * sp];
+            for (size_t p = 0; p < count; p++)
+                y[p * v->c] = x[p * l->sp];
             continue;
         }
-        for (size_t p = 0; p < v->pixels; p++) {
-            float y = x[p * sp];
+        for (size_t p = 0; p < count; p++) {
+            float y = x[p * l->sp];
             if (v->dtype == BC_U8) {
                 y = y * model->std[c];
                 y = (y + model->mean[c]) * 255.0f;
@@ -108,23 +120,51 @@ static void load_floats(const bc_session *session, const bc_value *v, const floa
     }
 }
 
+/* Whether the numbers of a row are finite, of all its channels. */
+static bool row_finite(const loading *l, const float *x) {
+    const bc_value *v = l->v;
+    if (l->sc == 1)
+        return all_finite(x, (size_t)v->w * v->c);
+    bool finite = true;
+    for (size_t c = 0; c < v->c; c++)
+        finite &= all_finite(x + c * l->sc, v->w);
+    return finite;
+}
+
+/* Rows of the images, as what a row becomes stays in L1 while its channels are written one by one.
+ */
+static void load_rows(const void *context, size_t first, size_t end) {
+    const loading *l = context;
+    const bc_value *v = l->v;
+    char *const value = l->session->values[l->session->model->input];
+    for (size_t r = first; r < end; r++) {
+        const size_t at = (l->first + r / v->h) * v->c * v->pixels + r % v->h * v->w * l->sp;
+        char *to = value + r * v->w * v->pixel_bytes;
+        if (l->input->dtype == BC_U8) {
+            load_pixels(l, (const uint8_t *)l->input->data + at, v->w, to);
+            continue;
+        }
+        const float *x = (const float *)l->input->data + at;
+        if (row_finite(l, x))
+            load_floats(l, x, v->w, to);
+        else
+            atomic_store_explicit(l->refused, true, memory_order_relaxed);
+    }
+}
+
 bc_status bc_input_load(bc_session *session, const bc_input *input, size_t first, size_t n,
                         bc_error *error) {
     const bc_value *v = &session->model->values[session->model->input];
     const size_t count = (size_t)v->c * v->pixels;
     /* an image of one pixel is the same in both layouts */
     const bool last = input->layout == BC_NHWC || v->pixels == 1;
-    const size_t sc = last ? 1 : v->pixels, sp = last ? v->c : 1;
-    char *to = session->values[session->model->input];
-    for (size_t s = first; s < first + n; s++, to += v->bytes) {
-        if (input->dtype == BC_U8) {
-            load_pixels(session, v, (const uint8_t *)input->data + s * count, sc, sp, to);
-            continue;
-        }
+    atomic_bool refused = false;
+    const loading l = {session, input, v, first, last ? 1 : v->pixels, last ? v->c : 1, &refused};
+    bc_run_rows(&session->run, n * v->h, (size_t)v->w * v->c, LOAD_ELEMENTS, load_rows, &l);
+    for (size_t s = first; refused; s++) {
         const float *x = (const float *)input->data + s * count;
         if (!all_finite(x, count))
             return refuse(v, input->layout, s, x, error);
-        load_floats(session, v, x, sc, sp, to);
     }
     return BC_OK;
 }

@@ -60,6 +60,7 @@
 
 #define BC_PANEL_BINARY 8  /* filters per panel of bgemm */
 #define BC_PANEL_FLOAT 16  /* filters per panel of fgemm, igemm, tgemm, qgemm */
+#define BC_LINE 64         /* bytes of a cache line */
 #define BC_TABLE_OCTET 128 /* most bytes of the table of eight channels */
 
 /* One link of an epilogue. What it does to y, the float of pixel p and channel i: */
@@ -89,6 +90,12 @@ typedef struct bc_row_step {
     void *to;
     size_t ld; /* from one row of x or `to` to the next */
 } bc_row_step;
+
+/* Memory that will be read later, for a kernel to bring nearer while it computes. A hint. */
+typedef struct bc_ahead {
+    const char *at;
+    size_t bytes;
+} bc_ahead;
 
 typedef struct bc_kernels {
     const char *name;
@@ -124,9 +131,10 @@ typedef struct bc_kernels {
     /* acc[p * ld + f]: from +0, over k = t * cin + i ascending,
      *     acc = fma(a[p * taps + t][i], w[f / 16][k][f % 16], acc).
      * w: [ceil(n / 16)][taps * cin][16], for n filters.
-     * acc: m rows, ld >= n rounded up to 8; so many columns are written, and no more. */
+     * acc: m rows, ld >= n rounded up to 8; so many columns are written, and no more.
+     * ahead: NULL, or what to fetch meanwhile. */
     void (*fgemm)(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
-                  const float *w, float *acc, size_t ld);
+                  const float *w, float *acc, size_t ld, const bc_ahead *ahead);
 
     /* acc[p * ld + f] = sum of +-a[p * taps + t][i] over t, i; every |partial sum| < 2^24. Exact,
      * so any order. Needs no tables. w: [panels][taps * cin] u16, bit f % 16 set = -1. acc: m rows
@@ -246,6 +254,9 @@ typedef struct bc_kernels {
 
 /* cpu.c: BC_CPU_* bits of this machine. */
 uint32_t bc_cpu_features(void);
+
+/* cpu.c: size of the last cache, which cores may share; 0 where it is not known. */
+size_t bc_cache_bytes(void);
 
 /* dispatch.c: the named table; with name NULL or "" that of the environment variable BC_ISA, and
  * without one the fastest this CPU has. NULL if it is unknown, or not available here. Holds no

@@ -18,7 +18,7 @@ void *bc_align_block(void *memory, size_t bytes) {
     char *aligned = (char *)memory + (bc_round_up(start, align) - start);
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     if (align == BC_LARGE_PAGE) /* a wish: that it is not granted changes nothing else */
-        (void)madvise(aligned, bytes / BC_LARGE_PAGE * BC_LARGE_PAGE, MADV_HUGEPAGE);
+        (void)madvise(aligned, bc_round_up(bytes, BC_LARGE_PAGE), MADV_HUGEPAGE);
 #endif
     return aligned;
 }
@@ -33,7 +33,7 @@ void *bc_model_alloc(bc_model *model, size_t count, size_t size, bc_error *error
                 size);
         return NULL;
     }
-    const size_t wanted = count * size, bytes = wanted + sizeof(bc_block) + bc_block_align(wanted);
+    const size_t wanted = count * size, bytes = sizeof(bc_block) + bc_block_room(wanted);
     if (bytes > BC_MAX_MODEL_BYTES - model->owned_bytes) {
         bc_fail(error, BC_ERR_LIMIT, -1, "the model needs more than %zu MiB of tables",
                 BC_MAX_MODEL_BYTES >> 20);

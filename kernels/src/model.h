@@ -151,15 +151,19 @@ struct bc_model {
     const char **meta; /* key, text, key, text ... sorted by key */
 };
 
-/* memory.c: a block of `bytes` begins at a multiple of this: a cache line's, or, if it is large, a
- * large page's. */
+/* memory.c: a block of `bytes` begins at a multiple of a cache line, or, if it is large, of a large
+ * page, and takes whole ones. */
 #define BC_LARGE_PAGE ((size_t)2 << 20)
 static inline size_t bc_block_align(size_t bytes) {
-    return bytes < BC_LARGE_PAGE ? 64 : BC_LARGE_PAGE;
+    return bytes < BC_LARGE_PAGE ? BC_LINE : BC_LARGE_PAGE;
+}
+/* What must be asked for, so that it holds one. */
+static inline size_t bc_block_room(size_t bytes) {
+    return bc_round_up(bytes, bc_block_align(bytes)) + bc_block_align(bytes);
 }
 
-/* memory.c: the first such place in `memory`, which has bytes + bc_block_align(bytes) of room, is
- * zeroed and fresh; asks the system for large pages there. */
+/* memory.c: the block's place in `memory`, which has bc_block_room(bytes), is zeroed and fresh;
+ * asks the system for large pages there. */
 void *bc_align_block(void *memory, size_t bytes);
 
 /* memory.c: zeroed, 64-byte aligned memory that lives as long as the model. NULL sets *error. */

@@ -61,7 +61,7 @@ static bc_status allocate(bc_session *session, bool keep_all, bc_error *error) {
     if (!status) {
         session->arena_bytes =
             values_bytes + (size_t)prep + run->scratch_bytes * run->thread_count + table_bytes;
-        session->memory = calloc(1, session->arena_bytes + bc_block_align(session->arena_bytes));
+        session->memory = calloc(1, bc_block_room(session->arena_bytes));
         if (!session->memory)
             status =
                 bc_fail(error, BC_ERR_MEMORY, -1, "no memory for %zu bytes", session->arena_bytes);
@@ -117,6 +117,8 @@ bc_status bc_session_open(const bc_model *model, const bc_session_options *optio
     session->run = (bc_run){
         .model = model, .kernels = kernels, .thread_count = given.threads ? given.threads : 1};
     bc_status status = allocate(session, given.flags & BC_SESSION_KEEP_ALL, error);
+    if (!status)
+        status = bc_ahead_plan(&session->run, session->batch, bc_cache_bytes(), error);
     if (!status && session->run.thread_count > 1) {
         session->run.threads = bc_threads_open(session->run.thread_count);
         if (!session->run.threads)
@@ -138,6 +140,7 @@ void bc_session_close(bc_session *session) {
     free(session->memory);
     free(session->values);
     free(session->node_ns);
+    free(session->run.ahead.parts);
     free(session);
 }
 

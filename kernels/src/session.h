@@ -15,6 +15,13 @@ void bc_threads_close(bc_threads *threads);
 typedef void bc_work(const void *context, size_t item, size_t thread);
 void bc_parallel(bc_threads *threads, size_t items, bc_work *work, const void *context);
 
+/* What is fetched from memory while a node computes. */
+typedef struct bc_plan_ahead {
+    const bc_node *during; /* NULL: nothing */
+    bc_ahead *parts;
+    size_t count, bytes; /* parts; in all of them */
+} bc_plan_ahead;
+
 struct bc_run {
     const bc_model *model;
     const bc_kernels *kernels;
@@ -25,6 +32,7 @@ struct bc_run {
     char *prep;           /* converted copy of a node's main input */
     char *scratch;        /* per thread */
     size_t scratch_bytes; /* of one thread */
+    bc_plan_ahead ahead;
 };
 
 /* A rectangle of a node's output: m pixels from p0 on, panels of filters. */
@@ -34,6 +42,7 @@ typedef struct bc_task {
     size_t p0, m;
     size_t panel0, panels; /* of products of one group, else all */
     size_t c0, c;          /* the channels that those are */
+    size_t item, items;    /* its number among the tasks of the node */
     const void **pointers; /* chunk * taps */
     const int32_t **pixel; /* chunk */
     int32_t *acc;          /* chunk * ld, if the node uses_acc */
@@ -54,6 +63,12 @@ void bc_run_tasks(const bc_run *run, const bc_node *node, size_t mr, bc_task_wor
 typedef void bc_rows_work(const void *context, size_t first, size_t end);
 void bc_run_rows(const bc_run *run, size_t rows, size_t row_size, size_t size, bc_rows_work *work,
                  const void *context);
+
+/* ahead.c: fills run->ahead for samples in groups of `batch` and a last cache of so many bytes. */
+bc_status bc_ahead_plan(bc_run *run, size_t batch, size_t cache_bytes, bc_error *error);
+
+/* ahead.c: the part of it that is the task's; of 0 bytes: none. */
+bc_ahead bc_ahead_of(const bc_task *task);
 
 /* epilogue.c: sends the task's rows, which `source` (a BC_ROW_ source) finds, through the steps of
  * the node. */

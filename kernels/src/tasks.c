@@ -16,6 +16,7 @@ typedef struct split {
     bc_task_work *work;
     size_t pixels, m;   /* in all; per task */
     size_t parts, part; /* of the panels; panels per part */
+    size_t items;       /* tasks */
 } split;
 
 static size_t align64(size_t bytes) {
@@ -34,7 +35,8 @@ static void run_task(const void *context, size_t item, size_t thread) {
     const bc_run *run = s->run;
     const bc_node *node = s->node;
     char *scratch = run->scratch + thread * run->scratch_bytes;
-    bc_task task = {.run = run, .node = node, .p0 = item / s->parts * s->m};
+    bc_task task = {
+        .run = run, .node = node, .p0 = item / s->parts * s->m, .item = item, .items = s->items};
     task.m = bc_min(s->m, s->pixels - task.p0);
     task.panel0 = item % s->parts * s->part;
     task.panels = s->parts == 1 ? node->panels : bc_min(s->part, node->panels - task.panel0);
@@ -71,7 +73,7 @@ static size_t pixels_per_task(const bc_node *node, size_t pixels, size_t chunks,
 }
 
 void bc_run_tasks(const bc_run *run, const bc_node *node, size_t mr, bc_task_work *work) {
-    split s = {run, node, work, run->n * node->h * node->w, 0, 1, node->panels};
+    split s = {run, node, work, run->n * node->h * node->w, 0, 1, node->panels, 0};
     const size_t threads = run->thread_count, wanted = threads > 1 ? TASKS_PER_THREAD * threads : 1;
     size_t chunks = ceil_div(s.pixels, node->chunk);
     /* Where the image is small, panels are cut and not pixels: a kernel prepares its weights anew
@@ -88,7 +90,8 @@ void bc_run_tasks(const bc_run *run, const bc_node *node, size_t mr, bc_task_wor
     }
     s.m = pixels_per_task(node, s.pixels, chunks, mr);
     chunks = ceil_div(s.pixels, s.m);
-    bc_parallel(run->threads, chunks * s.parts, run_task, &s);
+    s.items = chunks * s.parts;
+    bc_parallel(run->threads, s.items, run_task, &s);
 }
 
 typedef struct stretches {

@@ -22,8 +22,9 @@ typedef struct share {
 } share;
 
 struct bc_threads {
-    size_t count; /* of workers: the caller is one more */
+    size_t count;  /* of workers: the caller is one more */
     share *shares; /* of every thread, the caller's first */
+    void *memory;  /* that they are in */
     pthread_t *ids;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
@@ -112,7 +113,7 @@ static int start(bc_threads *t, pthread_t *id) {
 }
 
 static void release(bc_threads *t) {
-    free(t->shares);
+    free(t->memory);
     free(t->ids);
     free(t);
 }
@@ -122,11 +123,12 @@ bc_threads *bc_threads_open(size_t count) {
     if (!t)
         return NULL;
     t->ids = calloc(count, sizeof *t->ids);
-    t->shares = aligned_alloc(BC_LINE, count * sizeof *t->shares);
-    if (!t->ids || !t->shares || pthread_mutex_init(&t->mutex, NULL)) {
+    t->memory = calloc(1, bc_block_room(count * sizeof *t->shares));
+    if (!t->ids || !t->memory || pthread_mutex_init(&t->mutex, NULL)) {
         release(t);
         return NULL;
     }
+    t->shares = bc_align_block(t->memory, count * sizeof *t->shares);
     if (pthread_cond_init(&t->wake, NULL)) {
         pthread_mutex_destroy(&t->mutex);
         release(t);

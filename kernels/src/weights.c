@@ -49,14 +49,26 @@ static void *alloc_panels(bc_model *model, bc_node *node, size_t panel, size_t p
     return memory;
 }
 
+/* The file's own panels. Those of a large dense layer stream from memory once per sample, which
+ * page walks would slow down: they move to large pages. */
+static bc_status use_in_place(bc_model *model, bc_node *node, bc_error *error) {
+    node->weights = node->weight->data;
+    const size_t bytes = node->groups * node->panels * node->panel_bytes;
+    if (bc_ops[node->op].kind != BC_KIND_DENSE || bytes < BC_LARGE_PAGE)
+        return BC_OK;
+    void *copy = bc_model_alloc(model, bytes, 1, error);
+    if (!copy)
+        return error->code;
+    node->weights = memcpy(copy, node->weight->data, bytes);
+    return BC_OK;
+}
+
 bc_status bc_weights_binary(bc_model *model, bc_node *node, bc_error *error) {
     size_t taps = node->k / node->tap_bits, words = bc_words(node->tap_bits);
     uint64_t *out = alloc_panels(model, node, BC_PANEL_BINARY, taps * words * BC_PANEL_BINARY * 8,
                                  node->weight_in_panels, error);
-    if (node->weight_in_panels) {
-        node->weights = node->weight->data;
-        return BC_OK;
-    }
+    if (node->weight_in_panels)
+        return use_in_place(model, node, error);
     if (!out)
         return error->code;
     for (size_t f = 0; f < node->filters; f++) {
@@ -73,10 +85,8 @@ bc_status bc_weights_binary(bc_model *model, bc_node *node, bc_error *error) {
 bc_status bc_weights_16(bc_model *model, bc_node *node, bc_error *error) {
     uint16_t *out = alloc_panels(model, node, BC_PANEL_FLOAT, (size_t)node->k * 2,
                                  node->weight_in_panels, error);
-    if (node->weight_in_panels) {
-        node->weights = node->weight->data;
-        return BC_OK;
-    }
+    if (node->weight_in_panels)
+        return use_in_place(model, node, error);
     if (!out)
         return error->code;
     for (size_t f = 0; f < node->filters; f++) {
@@ -93,10 +103,8 @@ bc_status bc_weights_octets(bc_model *model, bc_node *node, size_t channels, siz
     const size_t taps = node->k / channels;
     uint8_t *out = alloc_panels(model, node, BC_PANEL_FLOAT, taps * octets * BC_PANEL_FLOAT,
                                 node->weight_in_octets, error);
-    if (node->weight_in_octets) {
-        node->weights = node->weight->data;
-        return BC_OK;
-    }
+    if (node->weight_in_octets)
+        return use_in_place(model, node, error);
     if (!out)
         return error->code;
     for (size_t f = 0; f < node->filters; f++) {

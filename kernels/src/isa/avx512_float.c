@@ -6,10 +6,13 @@
  * take more panels; four at most, because panels often lie a power of two apart, and more streams
  * from there would share the same few lines of the caches. */
 #include "avx512.h"
+#include "fetching.h"
 
 BC_TARGET_BEGIN("avx512f,avx512bw,avx512vl")
 
 enum { MR = 14, NR = BC_PANEL_FLOAT, ACCS = 28 };
+/* Only tiles of so many pixels fetch ahead; and so many lines in a round, 52 FMA. */
+enum { LEAST_FETCHING = 8, MOST_LINES = 4 };
 
 static BC_INLINE void store(float *to, __m512 y, bool half) {
     if (half)
@@ -34,10 +37,11 @@ static BC_INLINE void step(const int mr, const int nr, const float *const x[MR],
     }
 }
 
-/* acc rows of `mr` pixels, `nr` panels; panel_floats: from one panel of w to the next. */
+/* acc rows of `mr` pixels, `nr` panels; panel_floats: from one panel of w to the next. `lines` from
+ * `ahead` on are fetched in every round. */
 static BC_INLINE void tile(const int mr, const int nr, size_t taps, size_t cin,
                            const float *const *a, const float *w, size_t panel_floats, float *acc,
-                           size_t ld, bool half) {
+                           size_t ld, bool half, const char *ahead, size_t lines) {
     __m512 y[ACCS];
     BC_UNROLL
     for (int r = 0; r < mr; r++) {
@@ -62,6 +66,8 @@ static BC_INLINE void tile(const int mr, const int nr, size_t taps, size_t cin,
         for (; i + 2 <= cin; i += 2, k += 2) {
             step(mr, nr, x, i, w, panel_floats, k, y);
             step(mr, nr, x, i + 1, w, panel_floats, k + 1, y);
+            if (mr >= LEAST_FETCHING)
+                ahead = fetch_lines(ahead, lines);
         }
         if (i < cin)
             step(mr, nr, x, i, w, panel_floats, k++, y);
@@ -76,8 +82,9 @@ static BC_INLINE void tile(const int mr, const int nr, size_t taps, size_t cin,
 
 #define TILE(mr, nr)                                                                               \
     static void f##mr##x##nr(size_t taps, size_t cin, const float *const *a, const float *w,       \
-                             size_t step, float *acc, size_t ld, bool half) {                      \
-        tile(mr, nr, taps, cin, a, w, step, acc, ld, half);                                        \
+                             size_t step, float *acc, size_t ld, bool half, const char *ahead,     \
+                             size_t lines) {                                                       \
+        tile(mr, nr, taps, cin, a, w, step, acc, ld, half, ahead, lines);                          \
     }
 #define TILES_2(mr) TILE(mr, 1) TILE(mr, 2)
 #define TILES_4(mr) TILES_2(mr) TILE(mr, 3) TILE(mr, 4)
@@ -97,7 +104,7 @@ TILES_2(13)
 TILES_2(14)
 
 typedef void (*tile_fn)(size_t, size_t, const float *const *, const float *, size_t, float *,
-                        size_t, bool);
+                        size_t, bool, const char *, size_t);
 typedef struct tile_row {
     size_t most;   /* panels */
     tile_fn of[4]; /* one panel, two, ... */
@@ -119,19 +126,23 @@ static const tile_row tiles[MR] = {ROW_4(1),  ROW_4(2),  ROW_4(3),  ROW_2(4), RO
                                    ROW_2(11), ROW_2(12), ROW_2(13), ROW_2(14)};
 
 void bc_fgemm__avx512(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
-                      const float *w, float *acc, size_t ld) {
+                      const float *w, float *acc, size_t ld, const bc_ahead *ahead) {
     const size_t panels = (n + NR - 1) / NR, step = taps * cin * NR;
     const bool half = panels * NR >= n + 8; /* of the last panel, the lower 8 columns are stored */
     const size_t cuts =
         (m + MR - 1) / MR; /* tiles of nearly equal height, 8 or more pixels if there are several */
     const size_t most = cuts > 1 ? 2 : tiles[m - 1].most;
+    const size_t rounds = taps * (cin / 2); /* of a tile */
+    fetching after = fetching_of(ahead, rounds * cuts * ((panels + most - 1) / most));
     for (size_t q = 0, count; q < panels; q += count) {
         count = bc_min(most, panels - q);
         for (size_t i = 0; i < cuts; i++) {
             const size_t p = m * i / cuts;
-            tiles[m * (i + 1) / cuts - p - 1].of[count - 1](taps, cin, a + p * taps, w + q * step,
-                                                            step, acc + p * ld + q * NR, ld,
-                                                            half && q + count == panels);
+            const size_t lines = fetching_lines(&after, MOST_LINES);
+            tiles[m * (i + 1) / cuts - p - 1].of[count - 1](
+                taps, cin, a + p * taps, w + q * step, step, acc + p * ld + q * NR, ld,
+                half && q + count == panels, after.at, lines);
+            fetching_next(&after, rounds, lines);
         }
     }
 }

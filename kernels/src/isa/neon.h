@@ -47,7 +47,7 @@ void bc_bgemm_tau__neondot(size_t m, size_t panels, size_t taps, size_t cw,
                            const uint64_t *const *a, size_t skip, const uint64_t *w,
                            const int32_t *const *limit, uint8_t *out, size_t out_stride);
 void bc_fgemm__neon(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
-                    const float *w, float *acc, size_t ld);
+                    const float *w, float *acc, size_t ld, const bc_ahead *ahead);
 void bc_igemm__neon(size_t m, size_t panels, size_t taps, size_t cin, const int16_t *const *a,
                     const uint16_t *w, int32_t *acc, size_t ld);
 

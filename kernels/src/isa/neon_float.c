@@ -123,7 +123,8 @@ static void run(const tile_row *tiles, size_t m, size_t panels, size_t taps, siz
 }
 
 void bc_fgemm__neon(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
-                    const float *w, float *acc, size_t ld) {
+                    const float *w, float *acc, size_t ld, const bc_ahead *ahead) {
+    (void)ahead;
     const size_t k = taps * cin, panels = (n + 7) / NR; /* 8 or fewer filters are a half */
     run(whole, m, panels, taps, cin, a, w, k * NR, acc, ld);
     if (panels * NR < n)

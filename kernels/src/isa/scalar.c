@@ -36,7 +36,8 @@ static void bgemm_tau__scalar(size_t m, size_t panels, size_t taps, size_t cw,
 }
 
 void bc_fgemm__scalar(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
-                      const float *w, float *acc, size_t ld) {
+                      const float *w, float *acc, size_t ld, const bc_ahead *ahead) {
+    (void)ahead;
     for (size_t p = 0; p < m; p++)
         for (size_t f = 0; f < bc_round_up(n, 8); f++) {
             const float *wf = w + f / 16 * taps * cin * 16 + f % 16;

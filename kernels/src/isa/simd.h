@@ -17,6 +17,8 @@
 /* Brings a line nearer: to be read, or to be written. Any address is harmless. */
 #define BC_PREFETCH(address) __builtin_prefetch(address)
 #define BC_PREFETCH_TO(address) __builtin_prefetch(address, 1)
+/* The same for what is read much later: not into the first cache. */
+#define BC_PREFETCH_FAR(address) __builtin_prefetch(address, 0, 1)
 #else
 #define BC_INLINE inline
 #define BC_KEEP_X(vector) (void)0
@@ -24,6 +26,7 @@
 #define BC_KEEP_R(pointer) (void)0
 #define BC_PREFETCH(address) (void)0
 #define BC_PREFETCH_TO(address) (void)0
+#define BC_PREFETCH_FAR(address) (void)0
 #endif
 
 /* BC_UNROLL: before a loop of constant count over registers; BC_UNROLL_4: before any loop whose

@@ -38,12 +38,13 @@ static void product_task(const bc_task *task) {
         return;
     }
     const char *weights = (const char *)node->weights + task->panel0 * node->panel_bytes;
+    const bc_ahead ahead = bc_ahead_of(task);
     for (size_t g = 0; g < node->groups; g++, weights += node->panels * node->panel_bytes) {
         /* panels may reach beyond their group: ascending groups overwrite what the one before left
          * there */
         float *rows = task->rows + g * node->group_out;
         k->fgemm(task->m, node->groups > 1 ? node->group_out : task->c, node->taps, node->inner, a,
-                 (const float *)(const void *)weights, rows, task->ld);
+                 (const float *)(const void *)weights, rows, task->ld, ahead.bytes ? &ahead : NULL);
         bc_next_group(task, g, node->inner * sizeof(float));
     }
     bc_epilogue(task);
