@@ -1,6 +1,6 @@
 """Kernels and whole networks against ONNX Runtime and OpenVINO, interleaved in one run, as a table and as JSON.
 
-python tests/benchmarks/run.py [--out FOLDER] [--rounds N] [--threads N] [--isa ISA] [--only kernels|networks]
+python tests/benchmarks/run.py [--out FOLDER] [--rounds N] [--threads N] [--isa ISA] [--only kernels|networks|threads]
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import openvino_peer
+from threads import bench_threads, thread_table
 
 from bincompress.bench.kernels import bench_kernels
+from bincompress.bench.machine import cpu_name
 from bincompress.bench.network import bench_network
 from bincompress.bench.timing import ROUNDS
 from bincompress.binarize import binarize
@@ -40,6 +42,7 @@ NETWORKS = (
     ("ResNet-20, CIFAR-10, `bwn`", "resnet20", "bwn", ()),
     ("LeNet-5, MNIST, `xnor`", "lenet5", "xnor", ()),
 )
+THREADED = tuple(row for row in NETWORKS if row[1] == "resnet18")  # large enough to share
 # of a layer, and the columns of their ratios
 PEERS = {
     "onnxruntime_fp32": "ORT fp32",
@@ -53,12 +56,14 @@ PEERS = {
 def main() -> None:
     """Measure, write RESULTS.md and results.json, print the table."""
     asked = _arguments()
-    result: Result = {"versions": _versions(), "kernels": {}, "networks": {}}
-    if asked.only != "networks":
+    result: Result = {"versions": _versions(), "kernels": {}, "networks": {}, "threads": {}}
+    if asked.only in (None, "kernels"):
         peers = openvino_peer.peers if openvino_peer.available() else None
         result["kernels"] = bench_kernels(isa=asked.isa, threads=asked.threads, rounds=asked.rounds, peers=peers)
-    if asked.only != "kernels":
+    if asked.only in (None, "networks"):
         result["networks"] = dict(_networks(asked))
+    if asked.only in (None, "threads"):
+        result["threads"] = dict(_threads(asked))
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     text = "\n".join(markdown(result)) + "\n"
@@ -72,7 +77,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of every contender")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--isa", help="instruction set; the best one by default")
-    parser.add_argument("--only", choices=("kernels", "networks"))
+    parser.add_argument("--only", choices=("kernels", "networks", "threads"))
     return parser.parse_args()
 
 
@@ -98,6 +103,18 @@ def _networks(asked: argparse.Namespace) -> Iterator[tuple[str, Result]]:
             )
 
 
+def _threads(asked: argparse.Namespace) -> Iterator[tuple[str, Result]]:
+    for label, network, recipe, changes in THREADED:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.gguf"
+            pack(network, load_recipe(recipe, changes), path)
+            found = bench_threads(path, asked.isa, asked.rounds)
+        if found is None:
+            print("threads: skipped, as there are no two cores to be had", file=sys.stderr)
+            return
+        yield label, found
+
+
 def pack(network: str, recipe: Recipe, path: Path) -> None:
     """A zoo network as the recipe would make it, not trained, as a packed file."""
     model = load_model(f"zoo:{network}")
@@ -108,15 +125,20 @@ def pack(network: str, recipe: Recipe, path: Path) -> None:
 def markdown(result: Result) -> Iterator[str]:
     """The tables, line by line."""
     parts = [part for part in (result["kernels"], *result["networks"].values()) if part]
-    first = parts[0]
     shown = ", ".join(f"{name} {text}" for name, text in result["versions"].items())
     yield "# Benchmark results\n"
-    yield f"{first['cpu']}, {first['isa']}, {first['threads']} thread(s); {shown}."
+    yield f"{_where(parts[0]) if parts else cpu_name()}; {shown}."
     yield "Medians of interleaved turns in one run (`python tests/benchmarks/run.py`).\n"
     if result["networks"]:
         yield from _network_table(result["networks"])
+    if result["threads"]:
+        yield from thread_table(result["threads"])
     if result["kernels"]:
         yield from _kernel_table(result["kernels"])
+
+
+def _where(part: Result) -> str:
+    return f"{part['cpu']}, {part['isa']}, {part['threads']} thread(s)"
 
 
 def _network_table(networks: Result) -> Iterator[str]:
