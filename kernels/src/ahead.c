@@ -11,7 +11,7 @@
 
 enum {
     MOST_PIXELS = 8,       /* of a layer whose weights come slower than it multiplies them */
-    LEAST_BYTES = 1 << 18, /* of its weights: fewer stay near */
+    LEAST_BYTES = 2 << 20, /* of its weights: fewer are not worth the room in the second cache */
     LEAST_COMPUTING = 128, /* pixels of the layer that fetches */
     CACHE_SHARE = 4,       /* a quarter of the last cache */
     LINE_MACS = 256        /* multiplications that hide a line: 15 GB/s where a core does 59 G/s */

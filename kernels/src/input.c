@@ -1,11 +1,12 @@
 /* input.c: from the caller's samples to the input value, and from values to floats. */
 #include "session.h"
+#include "isa/simd.h"
 
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
 
-enum { LOAD_ELEMENTS = 1 << 14 }; /* per task */
+enum { LOAD_ELEMENTS = 1 << 14 /* per task */, COLOURS = 3 };
 
 bc_status bc_input_prepare(bc_session *session, const bc_input *input, bc_error *error) {
     const bc_model *model = session->model;
@@ -73,11 +74,27 @@ typedef struct loading {
     atomic_bool *refused;
 } loading;
 
+/* Raw pixels of three colours become floats one after the other: each line is written at once, and
+ * not in three passes. */
+static void load_colours(const loading *l, const uint8_t *u, size_t count, float *y) {
+    const float *table = l->session->pixel_table;
+    const size_t sc = l->sc, sp = l->sp;
+    for (size_t p = 0; p < count; p++, u += sp, y += COLOURS) {
+        y[0] = table[u[0]];
+        y[1] = table[256 + u[sc]];
+        y[2] = table[512 + u[2 * sc]];
+    }
+}
+
 /* `count` raw pixels from u on. */
 static void load_pixels(const loading *l, const uint8_t *u, size_t count, char *to) {
     const bc_value *v = l->v;
     if (v->dtype == BC_U8 && l->sc == 1) {
         memcpy(to, u, count * v->c);
+        return;
+    }
+    if (v->dtype == BC_F32 && v->c == COLOURS) {
+        load_colours(l, u, count, (float *)(void *)to);
         return;
     }
     for (size_t c = 0; c < v->c; c++, u += l->sc) {
@@ -136,10 +153,17 @@ static bool row_finite(const loading *l, const float *x) {
 static void load_rows(const void *context, size_t first, size_t end) {
     const loading *l = context;
     const bc_value *v = l->v;
-    char *const value = l->session->values[l->session->model->input];
+    const bc_run *run = &l->session->run;
     for (size_t r = first; r < end; r++) {
-        const size_t at = (l->first + r / v->h) * v->c * v->pixels + r % v->h * v->w * l->sp;
-        char *to = value + r * v->w * v->pixel_bytes;
+        size_t row = r; /* of all samples */
+        char *to = run->loaded ? bc_copy_row(run, run->loaded, r, &row)
+                               : run->values[run->model->input] + r * v->w * v->pixel_bytes;
+        if (!to)
+            continue;
+        const size_t at = (l->first + row / v->h) * v->c * v->pixels + row % v->h * v->w * l->sp;
+        /* the row behind it is on its way meanwhile; past the last one it does no harm */
+        for (size_t next = 0; next < v->w * v->pixel_bytes; next += BC_LINE)
+            BC_PREFETCH_TO(to + v->w * v->pixel_bytes + next);
         if (l->input->dtype == BC_U8) {
             load_pixels(l, (const uint8_t *)l->input->data + at, v->w, to);
             continue;
@@ -152,6 +176,18 @@ static void load_rows(const void *context, size_t first, size_t end) {
     }
 }
 
+const bc_node *bc_input_copied(const bc_model *model) {
+    const bc_node *first = model->nodes;
+    for (size_t n = 0; n < model->node_count; n++)
+        for (size_t i = 0; i < model->nodes[n].input_count; i++)
+            if (model->nodes[n].inputs[i] == model->input && (n || i))
+                return NULL;
+    return model->input != model->output && first->input == model->input && first->prep_bytes &&
+                   bc_ops[first->op].op == &bc_op_float_product
+               ? first
+               : NULL;
+}
+
 bc_status bc_input_load(bc_session *session, const bc_input *input, size_t first, size_t n,
                         bc_error *error) {
     const bc_value *v = &session->model->values[session->model->input];
@@ -160,7 +196,8 @@ bc_status bc_input_load(bc_session *session, const bc_input *input, size_t first
     const bool last = input->layout == BC_NHWC || v->pixels == 1;
     atomic_bool refused = false;
     const loading l = {session, input, v, first, last ? 1 : v->pixels, last ? v->c : 1, &refused};
-    bc_run_rows(&session->run, n * v->h, (size_t)v->w * v->c, LOAD_ELEMENTS, load_rows, &l);
+    const size_t rows = n * (session->run.loaded ? session->run.loaded->copy.h : v->h);
+    bc_run_rows(&session->run, rows, (size_t)v->w * v->c, LOAD_ELEMENTS, load_rows, &l);
     for (size_t s = first; refused; s++) {
         const float *x = (const float *)input->data + s * count;
         if (!all_finite(x, count))

@@ -61,6 +61,10 @@ void bc_row_taps(bc_node *node);
 typedef void bc_convert(const bc_node *node, const void *from, void *to, size_t count);
 void bc_copy_input(const bc_run *run, const bc_node *node, bc_convert *convert);
 
+/* row_taps.c: row r of that copy, the padding around it set to 0. Returns where the image's row
+ * goes, and sets *of to its number among the rows of all samples; NULL: all of it is padding. */
+char *bc_copy_row(const bc_run *run, const bc_node *node, size_t r, size_t *of);
+
 /* window.c: pointers of output pixels p0 .. p0 + m - 1 (p counts samples, rows, columns) into
  * `source`. */
 void bc_window_pointers(const bc_node *node, const void *source, size_t p0, size_t m,

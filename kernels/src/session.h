@@ -33,6 +33,7 @@ struct bc_run {
     char *scratch;        /* per thread */
     size_t scratch_bytes; /* of one thread */
     bc_plan_ahead ahead;
+    const bc_node *loaded; /* the node whose copy samples are loaded into, past the input value */
 };
 
 /* A rectangle of a node's output: m pixels from p0 on, panels of filters. */
@@ -119,6 +120,10 @@ struct bc_session {
 bc_status bc_input_load(bc_session *session, const bc_input *input, size_t first, size_t n,
                         bc_error *error);
 bc_status bc_input_prepare(bc_session *session, const bc_input *input, bc_error *error);
+
+/* input.c: the first node, if it alone reads the input value, and reads a copy of the same numbers;
+ * else NULL. */
+const bc_node *bc_input_copied(const bc_model *model);
 
 /* input.c: a value -> floats, (n, H, W, C) or (n, C, H, W). */
 void bc_value_read(const bc_value *value, const char *memory, size_t n, bool channels_last,

@@ -56,7 +56,7 @@ static void same_floats(const bc_node *node, const void *from, void *to, size_t 
 }
 
 static void run(const bc_run *run, const bc_node *node) {
-    if (node->prep_bytes)
+    if (node->prep_bytes && run->loaded != node)
         bc_copy_input(run, node, same_floats);
     bc_run_tasks(run, node, run->kernels->mr_float, product_task);
 }

@@ -39,24 +39,33 @@ typedef struct copying {
     bc_convert *convert;
 } copying;
 
-static void copy_rows(const void *context, size_t first, size_t end) {
-    const copying *c = context;
-    const bc_copy *copy = &c->node->copy;
-    const bc_value *main = &c->run->model->values[c->node->input];
-    const char *from = c->run->values[c->node->input];
+char *bc_copy_row(const bc_run *run, const bc_node *node, size_t r, size_t *of) {
+    const bc_copy *copy = &node->copy;
+    const bc_value *main = &run->model->values[node->input];
     const size_t row = copy->w * copy->pixel_bytes, left = copy->left * copy->pixel_bytes,
                  inside = main->w * copy->pixel_bytes;
+    const size_t y = r % copy->h - copy->top; /* wraps around above the image */
+    char *to = run->prep + r * row;
+    if (y >= main->h) {
+        memset(to, 0, row);
+        return NULL;
+    }
+    memset(to, 0, left);
+    memset(to + left + inside, 0, row - left - inside);
+    *of = r / copy->h * main->h + y;
+    return to + left;
+}
+
+static void copy_rows(const void *context, size_t first, size_t end) {
+    const copying *c = context;
+    const bc_value *main = &c->run->model->values[c->node->input];
+    const char *from = c->run->values[c->node->input];
     for (size_t r = first; r < end; r++) {
-        char *to = c->run->prep + r * row;
-        const size_t y = r % copy->h - copy->top; /* wraps around above the image */
-        if (y >= main->h) {
-            memset(to, 0, row);
-            continue;
-        }
-        memset(to, 0, left);
-        c->convert(c->node, from + (r / copy->h * main->h + y) * main->w * main->pixel_bytes,
-                   to + left, (size_t)main->w * main->c);
-        memset(to + left + inside, 0, row - left - inside);
+        size_t row;
+        char *to = bc_copy_row(c->run, c->node, r, &row);
+        if (to)
+            c->convert(c->node, from + row * main->w * main->pixel_bytes, to,
+                       (size_t)main->w * main->c);
     }
 }
 
