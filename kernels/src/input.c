@@ -156,7 +156,7 @@ static void load_rows(const void *context, size_t first, size_t end) {
     const bc_run *run = &l->session->run;
     for (size_t r = first; r < end; r++) {
         size_t row = r; /* of all samples */
-        char *to = run->loaded ? bc_copy_row(run, run->loaded, r, &row)
+        char *to = run->loaded ? bc_copy_row(run, run->loaded, 1, r, &row)
                                : run->values[run->model->input] + r * v->w * v->pixel_bytes;
         if (!to)
             continue;

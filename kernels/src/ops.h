@@ -52,18 +52,20 @@ void bc_node_chunk(bc_node *node);
 /* window.c: makes the whole image one pixel under one tap, which is what a dense product sees. */
 void bc_window_flatten(bc_node *node);
 
-/* row_taps.c: where it pays, makes each row of the kernel one tap, of a padded copy of the input:
- * changes window, inner and copy. */
-void bc_row_taps(bc_node *node);
+/* row_taps.c: where there are no more channels than these, and the padding is not too large, makes
+ * each row of the kernel one tap, of a padded copy of the input: changes window, inner and copy. */
+enum { BC_FEW_CHANNELS = 15 }; /* of numbers: more make loops that are long enough without */
+void bc_row_taps(bc_node *node, size_t most_channels);
 
 /* row_taps.c: fills the run's prep memory with the node's copy. convert: `count` elements of the
  * input to those of the copy. */
 typedef void bc_convert(const bc_node *node, const void *from, void *to, size_t count);
 void bc_copy_input(const bc_run *run, const bc_node *node, bc_convert *convert);
 
-/* row_taps.c: row r of that copy, the padding around it set to 0. Returns where the image's row
- * goes, and sets *of to its number among the rows of all samples; NULL: all of it is padding. */
-char *bc_copy_row(const bc_run *run, const bc_node *node, size_t r, size_t *of);
+/* row_taps.c: row r of that copy, the padding around it set to 0; `unit`: bytes of what pixel_bytes
+ * counts. Returns where the image's row goes, and sets *of to its number among the rows of all
+ * samples; NULL: all of it is padding. */
+char *bc_copy_row(const bc_run *run, const bc_node *node, size_t unit, size_t r, size_t *of);
 
 /* window.c: pointers of output pixels p0 .. p0 + m - 1 (p counts samples, rows, columns) into
  * `source`. */

@@ -6,7 +6,7 @@
  * the sums of two panels become one vector of int32 (`vpermt2d`), which one instruction compares
  * with 16 limits in memory, or stores.
  */
-#include "avx512_bgemm.h"
+#include "avx512_bgemm_turned.h"
 
 #include <string.h>
 
@@ -118,13 +118,13 @@ static const tile_row tau_tiles[MR] = {
 
 /* Panels outside, pixels inside: the weights of a tile stay in L1 for all pixels, and pixels are
  * few bytes. */
-static void run(const tile_row *rows, size_t m, size_t panels, size_t taps, size_t cw,
+static void run(const tile_row *rows, size_t m, size_t from, size_t panels, size_t taps, size_t cw,
                 const uint64_t *const *a, size_t skip, const uint64_t *w, const sink *all) {
     /* tiles of nearly equal height: 8 pixels are 4 + 4, not 7 + 1 */
     const size_t cuts = (m + MR - 1) / MR, height = m / cuts, higher = m % cuts;
     const size_t most = m == 1 ? rows[0].panels : 2;
     operands with = {taps, skip, skip + cw, taps * cw * NR, w};
-    for (size_t q = 0, n; q < panels; q += n) {
+    for (size_t q = from, n; q < panels; q += n) {
         n = panels - q < most ? 1 : most;
         sink to = *all;
         if (all->limit) {
@@ -158,14 +158,18 @@ void bc_bgemm__avx512vpopcntdq(size_t m, size_t panels, size_t taps, size_t cw,
                                const uint64_t *const *a, size_t skip, const uint64_t *w,
                                int32_t *pop, size_t ld) {
     const sink to = {.pop = pop, .ld = ld};
-    run(pop_tiles, m, panels, taps, cw, a, skip, w, &to);
+    run(pop_tiles, m, 0, panels, taps, cw, a, skip, w, &to);
 }
 
 void bc_bgemm_tau__avx512vpopcntdq(size_t m, size_t panels, size_t taps, size_t cw,
                                    const uint64_t *const *a, size_t skip, const uint64_t *w,
                                    const int32_t *const *limit, uint8_t *out, size_t out_stride) {
     const sink to = {.limit = limit, .out = out, .out_stride = out_stride};
-    run(tau_tiles, m, panels, taps, cw, a, skip, w, &to);
+    const size_t done =
+        turning_pays(m, panels, taps * cw)
+            ? bc_bgemm_tau_turned(m, panels, taps, cw, a, skip, w, limit, out, out_stride)
+            : 0;
+    run(tau_tiles, m, done, panels, taps, cw, a, skip, w, &to);
 }
 
 BC_TARGET_END

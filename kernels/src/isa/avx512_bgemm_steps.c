@@ -2,9 +2,7 @@
  * vector when a tile is done, and go through the steps as they are: nothing waits for them in L1,
  * and the stores of floats, which miss it, come a few at a time, between tiles of products, so that
  * these hide them. That is worth more than the instructions saved. */
-#include "avx512_bgemm.h"
-
-#include <string.h>
+#include "avx512_bgemm_turned.h"
 
 BC_TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vpopcntdq")
 
@@ -23,6 +21,12 @@ typedef struct place {
 static void steps_of_some(const place *at, size_t mr, size_t i) {
     for (size_t r = 0; r < mr; r++)
         steps_tile(1, at->c - i, at->p + r, i, at->list, at->end);
+}
+
+/* (float)(base - 2 pop) of 16 filters. */
+static BC_INLINE f32x16 float_of(__m512i pop, const int32_t *base) {
+    return _mm512_cvtepi32_ps(
+        _mm512_sub_epi32(_mm512_loadu_si512((const void *)base), _mm512_add_epi32(pop, pop)));
 }
 
 static BC_INLINE void tile(const int mr, const int nr, const operands *with,
@@ -44,11 +48,8 @@ static BC_INLINE void tile(const int mr, const int nr, const operands *with,
             const int32_t *const *base = at->list->base + at->p;
             f32x16 y[MR];
             BC_UNROLL
-            for (int r = 0; r < mr; r++) {
-                const __m512i half = join(sum[r][q], sum[r][q + 1]);
-                y[r] = _mm512_cvtepi32_ps(_mm512_sub_epi32(
-                    _mm512_loadu_si512((const void *)(base[r] + i)), _mm512_add_epi32(half, half)));
-            }
+            for (int r = 0; r < mr; r++)
+                y[r] = float_of(join(sum[r][q], sum[r][q + 1]), base[r] + i);
             steps_on(y, mr, STEP_NR, at->p, i, at->list + 1, at->end, false);
         } else {
             BC_UNROLL
@@ -90,6 +91,61 @@ static const tile_fn tiles[MR][2] = {{tile1x1, tile1x2}, {tile2x1, tile2x2}, {ti
                                      {tile4x1, tile4x2}, {tile5x1, tile5x2}, {tile6x1, tile6x2},
                                      {tile7x1, tile7x2}};
 
+/* Whole vectors of filters where turning pays. */
+static BC_INLINE void turned_tiles(const int mr, const int nq, size_t count, const turned *with,
+                                   const uint64_t *const *a, const place *first) {
+    place next = *first, *at = &next;
+    for (; count; count--, a += (size_t)mr * with->taps, at->p += (size_t)mr) {
+        __m512i sum[MR][2];
+        accumulate_turned(mr, nq, with, a, sum);
+        BC_KEEP_R(at);
+        const int32_t *const *base = at->list->base + at->p;
+        BC_UNROLL
+        for (int q = 0; q < nq; q++) {
+            const size_t i = at->i + (size_t)q * TURNED_NR;
+            f32x16 y[MR];
+            BC_UNROLL
+            for (int r = 0; r < mr; r++)
+                y[r] = float_of(sum[r][q], base[r] + i);
+            steps_on(y, mr, STEP_NR, at->p, i, at->list + 1, at->end, false);
+        }
+    }
+}
+
+#define TURNED(mr, nq)                                                                             \
+    static void turned##mr##x##nq(size_t count, const turned *with, const uint64_t *const *a,      \
+                                  const place *at) {                                               \
+        turned_tiles(mr, nq, count, with, a, at);                                                  \
+    }
+TURNED(6, 1)
+TURNED(6, 2)
+TURNED(7, 1)
+TURNED(7, 2)
+
+/* Returns how many filters are done. */
+static size_t run_turned(size_t m, size_t taps, size_t cw, const uint64_t *const *a, size_t skip,
+                         const uint64_t *w, place at) {
+    _Alignas(64) uint32_t memory[2 * TURNED_WORDS * 2 * TURNED_NR];
+    const size_t words = taps * cw, cuts = (m + MR - 1) / MR, higher = m - cuts * (MR - 1),
+                 lower = cuts - higher;
+    const turned with = {taps, 2 * skip, 2 * (skip + cw), memory};
+    for (size_t n; at.i + TURNED_NR <= at.c; at.i += n) {
+        const bool wide = at.c - at.i >= 2 * TURNED_NR;
+        n = wide ? 2 * TURNED_NR : TURNED_NR;
+        if (wide)
+            turn(2, words, w + at.i * words, memory);
+        else
+            turn(1, words, w + at.i * words, memory);
+        at.p = 0;
+        if (higher)
+            (wide ? turned7x2 : turned7x1)(higher, &with, a, &at);
+        at.p = higher * MR;
+        if (lower)
+            (wide ? turned6x2 : turned6x1)(lower, &with, a + at.p * taps, &at);
+    }
+    return at.i;
+}
+
 void bc_bgemm_steps__avx512vpopcntdq(size_t m, size_t c, size_t taps, size_t cw,
                                      const uint64_t *const *a, size_t skip, const uint64_t *w,
                                      int32_t *pop, size_t ld, const bc_row_step *list,
@@ -98,6 +154,10 @@ void bc_bgemm_steps__avx512vpopcntdq(size_t m, size_t c, size_t taps, size_t cw,
     const size_t panels = (c + NR - 1) / NR;
     operands with = {taps, skip, skip + cw, taps * cw * NR, w};
     place at = {.list = list, .end = list + count, .pop = pop, .ld = ld, .c = c};
+    if (turning_pays(m, panels, taps * cw)) {
+        at.i = run_turned(m, taps, cw, a, skip, w, at);
+        with.w += at.i / NR * with.step;
+    }
     for (size_t n; at.i < c; at.i += n * NR, with.w += n * with.step) {
         const size_t left = panels - at.i / NR;
         n = m == 1 && left >= 4 ? 4 : left > 1 ? 2 : 1;

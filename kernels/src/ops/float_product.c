@@ -17,7 +17,7 @@ static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
     if (bc_ops[node->op].kind == BC_KIND_DENSE)
         bc_window_flatten(node);
     else if (!node->depthwise)
-        bc_row_taps(node);
+        bc_row_taps(node, BC_FEW_CHANNELS);
     if (node->copy.top || node->copy.left || node->copy.h > main->h || node->copy.w > main->w)
         node->prep_bytes = node->copy.h * node->copy.w * node->copy.pixel_bytes;
     /* whole panels, or halves of them, are written: into the value itself only where they fill its

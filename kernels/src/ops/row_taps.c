@@ -7,16 +7,15 @@
 #include <string.h>
 
 enum {
-    FEW_CHANNELS = 16, /* more make loops that are long enough, and a copy that costs more */
-    COPY_GROWTH = 2,   /* times the height and the width that the padded copy may have at most */
+    COPY_GROWTH = 2, /* times the height and the width that the padded copy may have at most */
     COPY_ELEMENTS = 1 << 14 /* per task of the copy */
 };
 
-void bc_row_taps(bc_node *node) {
+void bc_row_taps(bc_node *node, size_t most_channels) {
     bc_window *win = &node->window;
     const uint64_t h = (uint64_t)win->top + win->h + win->bottom,
                    w = (uint64_t)win->left + win->w + win->right;
-    if (node->groups > 1 || node->group_in >= FEW_CHANNELS || win->kw == 1 || win->dw > 1 ||
+    if (node->groups > 1 || node->group_in > most_channels || win->kw == 1 || win->dw > 1 ||
         h > COPY_GROWTH * (uint64_t)win->h || w > COPY_GROWTH * (uint64_t)win->w)
         return;
     node->copy = (bc_copy){(size_t)h, (size_t)w, win->top, win->left, node->pixel_bytes};
@@ -39,11 +38,11 @@ typedef struct copying {
     bc_convert *convert;
 } copying;
 
-char *bc_copy_row(const bc_run *run, const bc_node *node, size_t r, size_t *of) {
+char *bc_copy_row(const bc_run *run, const bc_node *node, size_t unit, size_t r, size_t *of) {
     const bc_copy *copy = &node->copy;
     const bc_value *main = &run->model->values[node->input];
-    const size_t row = copy->w * copy->pixel_bytes, left = copy->left * copy->pixel_bytes,
-                 inside = main->w * copy->pixel_bytes;
+    const size_t pixel = copy->pixel_bytes * unit, row = copy->w * pixel, left = copy->left * pixel,
+                 inside = main->w * pixel;
     const size_t y = r % copy->h - copy->top; /* wraps around above the image */
     char *to = run->prep + r * row;
     if (y >= main->h) {
@@ -62,7 +61,7 @@ static void copy_rows(const void *context, size_t first, size_t end) {
     const char *from = c->run->values[c->node->input];
     for (size_t r = first; r < end; r++) {
         size_t row;
-        char *to = bc_copy_row(c->run, c->node, r, &row);
+        char *to = bc_copy_row(c->run, c->node, 1, r, &row);
         if (to)
             c->convert(c->node, from + row * main->w * main->pixel_bytes, to,
                        (size_t)main->w * main->c);

@@ -16,7 +16,7 @@ static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
     if (bc_ops[node->op].kind == BC_KIND_DENSE)
         bc_window_flatten(node);
     else
-        bc_row_taps(node);
+        bc_row_taps(node, BC_FEW_CHANNELS);
     node->prep_bytes = node->copy.h * node->copy.w * node->copy.pixel_bytes;
     node->uses_acc = true;
     node->direct = -1;

@@ -36,6 +36,10 @@ static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
     const size_t octets = node->groups * node->inner;
     node->pixel_bytes = octets; /* what bytes they are is known when there are kernels */
     node->table_octets = pixels * octets;
+    if (bc_ops[node->op].kind != BC_KIND_DENSE)
+        bc_row_taps(node, SIZE_MAX);
+    if (node->copy.h)
+        node->table_octets = node->copy.h * node->copy.w * octets;
     node->pad = bc_model_alloc(model, octets, BC_TABLE_OCTET, error);
     if (!node->pad)
         return error->code;
@@ -53,11 +57,11 @@ typedef struct preparation {
     const bc_run *run;
     const bc_node *node;
     const float *x;
-    size_t sample;        /* floats */
-    size_t rows, c;       /* of all samples: one per pixel and group, or per sample */
-    size_t rows_per_item; /* of one sample */
-    float *magnitudes;    /* PIECES per sample */
-    float *factors;       /* per output pixel */
+    size_t sample;     /* floats */
+    size_t lines;      /* of a sample: rows of the image, or 1 */
+    size_t tables, c;  /* of a line: one per pixel and group, or 1; channels of each */
+    float *magnitudes; /* PIECES per sample */
+    float *factors;    /* per output pixel */
 } preparation;
 
 static float *after_tables(const bc_run *run, const bc_node *node) {
@@ -82,22 +86,25 @@ static float magnitude_of(const preparation *p, size_t sample) {
     return largest;
 }
 
-/* Items never span samples: each has a scale of its own. */
-static void make_tables(const void *context, size_t item, size_t thread) {
+/* Lines, those of a padded copy if the node has one. */
+static void make_tables(const void *context, size_t first, size_t end) {
     const preparation *p = context;
     const bc_node *node = p->node;
     const bc_kernels *k = p->run->kernels;
-    const size_t per_sample = p->rows / p->run->n,
-                 items = (per_sample + p->rows_per_item - 1) / p->rows_per_item, s = item / items,
-                 first = item % items * p->rows_per_item,
-                 count = bc_min(p->rows_per_item, per_sample - first), row = s * per_sample + first;
-    const float *x = p->x + row * p->c;
-    void *table = p->run->prep + row * node->inner * octet_bytes(k, node);
-    (void)thread;
-    if (is_i8(node))
-        k->qtable(count, p->c, x, 127.0f / magnitude_of(p, s), table);
-    else
-        k->ttable(count, p->c, x, table);
+    const size_t octet = octet_bytes(k, node),
+                 line_bytes = node->table_octets / p->lines * octet; /* without a copy */
+    for (size_t r = first; r < end; r++) {
+        size_t line = r; /* of all samples */
+        char *to = node->copy.h ? bc_copy_row(p->run, node, octet, r, &line)
+                                : p->run->prep + r * line_bytes;
+        if (!to)
+            continue;
+        const float *x = p->x + line * p->tables * p->c;
+        if (is_i8(node)) /* samples have scales of their own */
+            k->qtable(p->tables, p->c, x, 127.0f / magnitude_of(p, line / p->lines), to);
+        else
+            k->ttable(p->tables, p->c, x, to);
+    }
 }
 
 static void product_task(const bc_task *task) {
@@ -107,7 +114,7 @@ static void product_task(const bc_task *task) {
     const char *tables = task->run->prep;
     bc_window_pointers(node, tables, task->p0, task->m, task->pointers);
     for (size_t i = 0; i < task->m * node->taps; i++) /* from octets to their bytes */
-        if (task->pointers[i] != node->pad)
+        if (node->copy.h || task->pointers[i] != node->pad)
             task->pointers[i] = tables + (size_t)((const char *)task->pointers[i] - tables) * octet;
     const uint8_t *w = (const uint8_t *)node->weights + task->panel0 * node->panel_bytes;
     for (size_t g = 0; g < node->groups; g++, w += node->panels * node->panel_bytes) {
@@ -131,24 +138,24 @@ static void product_task(const bc_task *task) {
 static void run(const bc_run *run, const bc_node *node) {
     const bc_value *main = &run->model->values[node->input];
     const bool dense = bc_ops[node->op].kind == BC_KIND_DENSE;
-    const size_t rows = dense ? 1 : main->pixels * node->groups, pixels = node->h * node->w;
+    const size_t pixels = node->h * node->w;
     float *after = after_tables(run, node);
     preparation p = {.run = run,
                      .node = node,
                      .x = (const float *)(const void *)run->values[node->input],
                      .sample = main->pixels * main->c,
-                     .rows = run->n * rows,
+                     .lines = dense ? 1 : main->h,
+                     .tables = dense ? 1 : main->w * node->groups,
                      .c = dense ? node->k : node->group_in,
                      .magnitudes = after,
                      .factors = after + run->n * PIECES};
-    p.rows_per_item = bc_max(1, TABLE_CHANNELS / p.c);
     if (is_i8(node)) {
         bc_parallel(run->threads, run->n * PIECES, find_magnitude, &p);
         for (size_t i = 0; i < run->n * pixels; i++)
             p.factors[i] = i % pixels ? p.factors[i - 1] : magnitude_of(&p, i / pixels) / 127.0f;
     }
-    bc_parallel(run->threads, run->n * ((rows + p.rows_per_item - 1) / p.rows_per_item),
-                make_tables, &p);
+    bc_run_rows(run, run->n * (node->copy.h ? node->copy.h : p.lines), p.tables * p.c,
+                TABLE_CHANNELS, make_tables, &p);
     bc_run_tasks(run, node, run->kernels->mr_table, product_task);
 }
 
