@@ -49,5 +49,5 @@ void bc_float_product(const bc_float_rows *r, size_t m, size_t outputs, size_t r
                           (const uint8_t *)weights, y, ld);
     else
         r->kernels->fgemm(m, outputs, rows, cols * r->c, (const float *const *)pointers,
-                          (const float *)(const void *)weights, y, ld);
+                          (const float *)(const void *)weights, y, ld, NULL);
 }

@@ -137,7 +137,7 @@ static void add_rows(const bc_backward *b, size_t row, size_t count, const parts
         for (size_t tap = t; tap < next; tap++)
             find_rows(b, row, count, tap, m, m->rows + (tap - t) * c->c_in * count);
         const size_t pairs = (next - t) * c->c_in;
-        b->kernels->fgemm(pairs, c->c_out, count, c->ow, m->rows, m->dy, m->acc, c->c_out);
+        b->kernels->fgemm(pairs, c->c_out, count, c->ow, m->rows, m->dy, m->acc, c->c_out, NULL);
         for (size_t o = 0; o < c->c_out; o += 16)
             for (size_t pair = 0; pair < pairs; pair++)
                 for (size_t i = 0; i < 16; i++)
