@@ -116,6 +116,7 @@ class BcNorm(Structure):
         *((name, c_void_p) for name in ("weight", "bias", "running_mean", "running_var")),
         ("eps", c_float),
         ("momentum", c_float),
+        ("relu", c_uint32),
     )
 
 

@@ -96,9 +96,15 @@ class _BinaryConv2d(torch.autograd.Function):
 
 
 def norm_statistics(
-    trainer: c_void_p, image: Tensor, norm: nn.BatchNorm2d, y: Tensor | None = None, addend: Tensor | None = None
+    trainer: c_void_p,
+    image: Tensor,
+    norm: nn.BatchNorm2d,
+    y: Tensor | None = None,
+    addend: Tensor | None = None,
+    relu: bool = False,
 ) -> Tensor:
-    """A BatchNorm (affine, with averages) in training: moves its averages; y = norm(image) + addend, if there are such.
+    """A BatchNorm (affine, with averages) in training: moves its averages; y = norm(image) + addend, if there are such,
+    or its ReLU.
 
     Returns: (4, C): mean, 1 / standard deviation, scale, shift.
     """
@@ -109,7 +115,7 @@ def norm_statistics(
     count.add_(1)
     momentum = 1 / int(count) if norm.momentum is None else norm.momentum  # None: the average over all batches
     tensors = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
-    of = BcNorm(*map(pointer, tensors), norm.eps, momentum)
+    of = BcNorm(*map(pointer, tensors), norm.eps, momentum, relu)
     operands = map(pointer, (image, addend, y, stats))
     call("batch normalisation", library().bc_train_norm_forward, trainer, *rows, byref(of), *operands)
     return stats
@@ -125,9 +131,11 @@ def norm_gradients(
     return grads[0], grads[1]
 
 
-def batch_norm(x: Tensor, addend: Tensor | None, norm: nn.BatchNorm2d, trainer: c_void_p) -> Tensor:
-    """norm(x) in training mode, + addend. (N, C, H, W) -> the same."""
-    y: Tensor = _Norm.apply(x, addend, norm.weight, norm.bias, norm, trainer)  # type: ignore[no-untyped-call]
+def batch_norm(
+    x: Tensor, addend: Tensor | None, norm: nn.BatchNorm2d, trainer: c_void_p, *, relu: bool = False
+) -> Tensor:
+    """norm(x) in training mode, + addend, or the ReLU of that. (N, C, H, W) -> the same."""
+    y: Tensor = _Norm.apply(x, addend, norm.weight, norm.bias, norm, trainer, relu)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -141,19 +149,22 @@ class _Norm(torch.autograd.Function):
         bias: Tensor,
         norm: nn.BatchNorm2d,
         trainer: c_void_p,
+        relu: bool,
     ) -> Tensor:
         image, y = channels_last(x), empty(*x.shape)
-        stats = norm_statistics(trainer, image, norm, y, None if addend is None else channels_last(addend))
-        ctx.save_for_backward(image, stats)
+        stats = norm_statistics(trainer, image, norm, y, None if addend is None else channels_last(addend), relu)
+        ctx.save_for_backward(image, stats, y if relu else None)
         ctx.trainer, ctx.added = trainer, addend is not None
         return y
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor, None, None]:
-        image, stats = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor, None, None, None]:
+        image, stats, above = ctx.saved_tensors
         dy, dx = channels_last(grads[0]), empty(*image.shape)
+        if above is not None:
+            dy = torch.ops.aten.threshold_backward(dy, above, 0)
         d_weight, d_bias = norm_gradients(ctx.trainer, image, stats, dy, None, dx)
-        return dx, grads[0] if ctx.added else None, d_weight, d_bias, None, None
+        return dx, dy if ctx.added else None, d_weight, d_bias, None, None, None
 
 
 def prelu(x: Tensor, slope: Tensor, before: Tensor | None, after: Tensor | None, trainer: c_void_p) -> Tensor:

@@ -158,12 +158,22 @@ class _Patches:
             norm = self._before(node, index)
             if _serves_norm(norm):
                 self._forward(norm, _deferred(norm, lambda x: True, self._trainer))
-                self._forward(add, _norm_add(norm, index, self._trainer))
+                self._forward(add, _norm_add(norm, index, self._trainer, relu=self._take_relu(node)))
                 return
 
     def _patch_norm(self, node: fx.Node, norm: nn.BatchNorm2d) -> None:
         if _serves_norm(norm):
-            self._forward(norm, _deferred(norm, lambda x: False, self._trainer))
+            self._forward(norm, _norm(norm, self._trainer, relu=self._take_relu(node)))
+
+    def _take_relu(self, node: fx.Node) -> bool:
+        """Whether a ReLU alone reads this module; it will pass its input on, for the module does its work."""
+        if len(node.users) != 1 or node_module(self._graph, node)._forward_hooks:
+            return False
+        (user,) = node.users
+        if user.op != "call_module" or type(relu := node_module(self._graph, user)) is not nn.ReLU:
+            return False
+        self._forward(relu, lambda x: x)
+        return True
 
 
 def _amount(shift: Shift | None) -> Tensor | None:
@@ -211,32 +221,42 @@ def _passes(sign: Sign, front: nn.Module) -> Condition:
 
 def _deferred(module: Front, passes: Condition, trainer: c_void_p) -> Callable[[Tensor], Tensor]:
     """A forward that passes x on where the module behind it will do this one's work."""
+    if isinstance(module, nn.BatchNorm2d):
+        norm = module
+        alone = _norm(norm, trainer, relu=False)
+        return lambda x: x if _trains(norm, x) and passes(x) else alone(x)
     twin = type(module).forward
+    return lambda x: x if passes(x) else twin(module, x)
+
+
+def _norm(norm: nn.BatchNorm2d, trainer: c_void_p, *, relu: bool) -> Callable[[Tensor], Tensor]:
+    """A forward of a norm, or of the ReLU behind it too."""
+    twin = type(norm).forward
 
     def forward(x: Tensor) -> Tensor:
-        if isinstance(module, nn.BatchNorm2d) and not _trains(module, x):
-            return twin(module, x)  # type: ignore[arg-type]
-        if passes(x):
-            return x
-        if isinstance(module, nn.BatchNorm2d):
-            return batch_norm(x, None, module, trainer)
-        return twin(module, x)  # type: ignore[arg-type]
+        if _trains(norm, x):
+            return batch_norm(x, None, norm, trainer, relu=relu)
+        return _relu_if(relu, twin(norm, x))
 
     return forward
 
 
-def _norm_add(norm: nn.BatchNorm2d, index: int, trainer: c_void_p) -> Callable[[Tensor, Tensor], Tensor]:
-    """An addition of which one operand is the input of a norm that is deferred."""
+def _norm_add(norm: nn.BatchNorm2d, index: int, trainer: c_void_p, *, relu: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    """An addition of which one operand is the input of a norm that is deferred; or of the ReLU behind it too."""
 
     def forward(a: Tensor, b: Tensor) -> Tensor:
         x, addend = (a, b) if index == 0 else (b, a)
         if not _trains(norm, x):
-            return a + b
+            return _relu_if(relu, a + b)
         if not _native(addend) or addend.shape != x.shape:
-            return batch_norm(x, None, norm, trainer) + addend
-        return batch_norm(x, addend, norm, trainer)
+            return _relu_if(relu, batch_norm(x, None, norm, trainer) + addend)
+        return batch_norm(x, addend, norm, trainer, relu=relu)
 
     return forward
+
+
+def _relu_if(wanted: bool, x: Tensor) -> Tensor:
+    return F.relu(x) if wanted else x
 
 
 def _product(

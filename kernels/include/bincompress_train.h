@@ -83,10 +83,11 @@ typedef struct bc_norm {
     const float *weight, *bias;
     float *running_mean, *running_var;
     float eps, momentum;
+    uint32_t relu; /* not 0: of a forward pass, ReLU behind it */
 } bc_norm;
 
-/* y = x * scale + shift (+ addend, unless NULL), or nothing, if it is NULL. stats: [4][c], written:
- * mean, 1 / standard deviation, scale, shift. */
+/* y = x * scale + shift (+ addend, unless NULL), with norm->relu 0 where that is below 0; or
+ * nothing, if y is NULL. stats: [4][c], written: mean, 1 / standard deviation, scale, shift. */
 BC_API bc_status bc_train_norm_forward(bc_trainer *trainer, uint64_t pixels, uint32_t c,
                                        const bc_norm *norm, const float *x, const float *addend,
                                        float *y, float *stats, bc_error *error);

@@ -71,7 +71,7 @@ void check_norm(size_t pixels, uint32_t c, float away) {
             mean[i] = 0.5f;
             var[i] = 2;
         }
-        const bc_norm of = {weight, bias, mean, var, (float)eps, 0.25f};
+        bc_norm of = {weight, bias, mean, var, (float)eps, 0.25f, 0};
         CHECK(bc_train_norm_forward(trainer, pixels, c, &of, x, addend, y, stats, &error) == BC_OK,
               "norm");
         CHECK(bc_train_norm_backward(trainer, pixels, c, x, stats, dy, NULL, dx, grads, grads + c,
@@ -109,6 +109,17 @@ void check_norm(size_t pixels, uint32_t c, float away) {
                     close_to(grads[c + i], to_bias, size);
         }
         CHECK(same, "norm of %zu x %u, mean %g", pixels, c, (double)away);
+        float *above = malloc(count * 4);
+        of.relu = 1;
+        CHECK(bc_train_norm_forward(trainer, pixels, c, &of, x, addend, above, stats, &error) ==
+                  BC_OK,
+              "norm");
+        of.relu = 0;
+        same = true;
+        for (size_t k = 0; k < count; k++)
+            same &= above[k] == (y[k] > 0 ? y[k] : 0);
+        CHECK(same, "ReLU behind a norm of %zu x %u", pixels, c);
+        free(above);
         double *sums = malloc(2 * c * sizeof *sums);
         for (size_t i = 0; i < c; i++) {
             sums[i] = (double)grads[c + i];

@@ -68,12 +68,16 @@ class OneBitWeights(nn.Module):
         super().__init__()
         self.first, self.bn1 = BinaryConv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16)
         self.conv1, self.bn2 = BinaryConv2d(16, 32, 3, padding=1, stride=2), nn.BatchNorm2d(32)
-        self.conv2, self.relu = BinaryConv2d(32, 16, (3, 1), padding=(1, 0), bias=True, pad_value=1), nn.ReLU()
-        self.conv3 = BinaryConv2d(16, 16, 1, granularity="none")
+        self.conv2 = BinaryConv2d(32, 16, (3, 1), padding=(1, 0), bias=True, pad_value=1)
+        self.conv3, self.bn3, self.add = BinaryConv2d(16, 16, 1, granularity="none"), nn.BatchNorm2d(16), Add()
+        self.relu1, self.relu2, self.relu3, self.relu4 = nn.ReLU(), nn.ReLU(), nn.ReLU(), nn.ReLU(inplace=True)
+        self.bn4, self.conv4 = nn.BatchNorm2d(16), BinaryConv2d(16, 16, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.relu(self.bn2(self.conv1(self.relu(self.bn1(self.first(x))))))
-        logits: Tensor = self.conv3(self.relu(self.conv2(y))).mean((2, 3))
+        y = self.relu1(self.bn1(self.first(x)))
+        y = self.relu3(self.conv2(self.relu2(self.bn2(self.conv1(y)))))
+        y = self.relu4(self.add(self.bn3(self.conv3(y)), y))
+        logits: Tensor = self.conv4(y + self.bn4(y)).mean((2, 3))
         return logits
 
 
@@ -145,7 +149,8 @@ def test_one_bit_weights_alone_are_those_of_torch() -> None:
     torch.manual_seed(7)
     net = OneBitWeights()
     graph = fx.GraphModule(net, LeafTracer().trace(net)).train()
-    assert_like_torch(graph, torch.randn(5, 3, 12, 7), torch.randn(5, 16), served=3)
+    assert_like_torch(graph, torch.randn(5, 3, 12, 7), torch.randn(5, 16), served=4)
+    assert_like_torch(graph.eval(), torch.randn(5, 3, 12, 7), torch.randn(5, 16), served=4)
 
 
 @pytest.mark.parametrize("pad_value", [0, 1])

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { LANES = 8, BLOCK_PIXELS = 256 };
+enum { LANES = 8, BLOCK_OF_BITS = 192, BLOCK_OF_FLOATS = 512 /* pixels summed together */ };
 
 typedef float four __attribute__((vector_size(16)));
 
@@ -125,6 +125,7 @@ bc_status bc_train_backward(bc_trainer *trainer, const bc_conv *conv, const void
                        "a null pointer, or a convolution that is not supported");
     if (estimator != BC_IDENTITY && estimator != BC_STE && estimator != BC_APPROXSIGN)
         return bc_fail(error, BC_ERR_ARGUMENT, -1, "estimator %d is unknown", (int)estimator);
+    const size_t block = bits ? BLOCK_OF_BITS : BLOCK_OF_FLOATS;
     bc_backward b = {.kernels = trainer->kernels,
                      .c = &c,
                      .bits = bits,
@@ -136,8 +137,8 @@ bc_status bc_train_backward(bc_trainer *trainer, const bc_conv *conv, const void
                      .estimator = estimator,
                      .dx = dx,
                      .dy_rows = {trainer->kernels, alpha != NULL, c.c_out},
-                     .block = BLOCK_PIXELS,
-                     .together = bc_max(1, BLOCK_PIXELS / (c.oh * c.ow))};
+                     .block = block,
+                     .together = bc_max(1, block / (c.oh * c.ow))};
     bc_input_gradient_shape(&b);
     work k = {.b = &b, .input_bytes = dx ? bc_input_gradient_bytes(&b) : 0};
     k.thread_bytes =

@@ -1,6 +1,7 @@
 /* norm.c: BatchNorm of NHWC rows in training, with an addition behind it, and its gradients.
  *
- *     y = x * scale + shift (+ addend),   scale = weight / sqrt(variance + eps),
+ *     y = x * scale + shift (+ addend),   or its ReLU,
+ *                                         scale = weight / sqrt(variance + eps),
  *                                         shift = bias - mean * scale
  *
  * Sums over pixels are made in PARTS stretches, of floats over a few pixels and of doubles over
@@ -19,6 +20,7 @@ typedef struct norm {
     const float *x, *dy, *addend, *center;
     const float *factors; /* [3][c]: y = x * [0] + [1] (+ addend); dx = dy * [0] + x' * [2] + [1] */
     float *y;
+    bool relu;    /* of y */
     double *sums; /* [PARTS][2][c] */
     float *few;   /* [threads][2][c] */
 } norm;
@@ -53,6 +55,8 @@ static void apply_part(const void *context, size_t part, size_t thread) {
             for (size_t i = 0; i < c; i++)
                 y[i] = x[i] * by[i] + plus[i];
         }
+        for (size_t i = 0; n->relu && i < c; i++)
+            y[i] = y[i] < 0 ? 0 : y[i]; /* NaN stays */
     }
 }
 
@@ -99,7 +103,13 @@ bc_status bc_train_norm_forward(bc_trainer *trainer, uint64_t pixels, uint32_t c
                                 bc_error *error) {
     if (!trainer || !pixels || !c || !of || !x || !stats || !of->running_mean != !of->running_var)
         return bc_fail(error, BC_ERR_ARGUMENT, -1, "a null pointer, or no pixels or channels");
-    norm n = {.pixels = pixels, .c = c, .x = x, .addend = addend, .center = x, .y = y};
+    norm n = {.pixels = pixels,
+              .c = c,
+              .x = x,
+              .addend = addend,
+              .center = x,
+              .y = y,
+              .relu = of->relu != 0};
     double *sums = scratch(trainer, &n, error);
     if (!sums)
         return BC_ERR_MEMORY;
