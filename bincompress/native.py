@@ -109,6 +109,12 @@ class BcConv(Structure):
     _fields_ = tuple((name, c_uint32) for name in ("n", "h", "w", "c_in", "c_out", "kh", "kw", "sh", "sw", "ph", "pw"))
 
 
+class BcDense(Structure):
+    """bc_dense"""
+
+    _fields_ = (("n", c_uint32), ("c_in", c_uint32), ("c_out", c_uint32))
+
+
 class BcNorm(Structure):
     """bc_norm"""
 
@@ -155,6 +161,9 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bc_train_bits": (c_uint64, (POINTER(BcConv),)),
     "bc_train_forward": (c_int, (c_void_p, POINTER(BcConv), *(c_void_p,) * 6, _ERROR)),
     "bc_train_backward": (c_int, (c_void_p, POINTER(BcConv), *(c_void_p,) * 7, c_int, *(c_void_p,) * 3, _ERROR)),
+    "bc_train_dense_bits": (c_uint64, (c_uint32, c_uint32)),
+    "bc_train_dense_forward": (c_int, (c_void_p, POINTER(BcDense), *(c_void_p,) * 6, _ERROR)),
+    "bc_train_dense_backward": (c_int, (c_void_p, POINTER(BcDense), *(c_void_p,) * 6, _ERROR)),
     "bc_train_prelu_forward": (c_int, (c_void_p, c_uint64, c_uint32, *(c_void_p,) * 5, _ERROR)),
     "bc_train_prelu_backward": (c_int, (c_void_p, c_uint64, c_uint32, *(c_void_p,) * 6, _ERROR)),
     "bc_train_norm_forward": (c_int, (c_void_p, c_uint64, c_uint32, POINTER(BcNorm), *(c_void_p,) * 4, _ERROR)),

@@ -252,13 +252,18 @@ class BinaryLinear(BinaryWeightLayer):
         super().__init__((out_features, in_features), bias=bias, **options)
         self.in_features = in_features
         self.out_features = out_features
+        # product(x, weight), both as in training, that stands in for linear where weights are binary
+        self.product: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def config(self) -> dict[str, Any]:
         """Constructor keywords that rebuild this layer."""
         return {"in_features": self.in_features, "out_features": self.out_features, **self.weight_config()}
 
     def _apply_weight(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return F.linear(x, weight, bias)
+        if self.product is None or not self.binarize_weight:
+            return F.linear(x, weight, bias)
+        y = self.product(x, weight)
+        return y if bias is None else y + bias
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, alpha={self.granularity}"

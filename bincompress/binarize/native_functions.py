@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bincompress.binarize.modules import Pair
-from bincompress.native import BcConv, BcNorm, call, library
+from bincompress.native import BcConv, BcDense, BcNorm, call, library
 
 ESTIMATORS = {"identity": 0, "ste": 1, "approxsign": 2}  # bc_estimator
 IDENTITY = ESTIMATORS["identity"]
@@ -93,6 +93,41 @@ class _BinaryConv2d(torch.autograd.Function):
             d_weight, d_bias = norm_gradients(of.trainer, image, stats, dx, sums, dx)
             return dx, dw, d_weight, d_bias, None
         return dx, dw, None, sums[0].float() if sums is not None else None, None
+
+
+def binary_linear(x: Tensor, w: Tensor, trainer: c_void_p, *, binary_input: bool) -> Tensor:
+    """linear(x, w) of w whose magnitude is the same all over a filter; a binary x is +-1. (N, in) -> (N, out)."""
+    y: Tensor = _BinaryLinear.apply(x, w, trainer, binary_input)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _BinaryLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, trainer: c_void_p, binary_input: bool) -> Tensor:
+        dense = BcDense(x.shape[0], x.shape[1], w.shape[0])
+        x, signs, alpha, y = x.contiguous(), w.contiguous(), w[:, 0].abs(), x.new_empty(x.shape[0], w.shape[0])
+        x_bits = _bits(dense.n, dense.c_in) if binary_input else None
+        w_bits = _bits(dense.c_out, dense.c_in)
+        operands = (x, signs, alpha, y, x_bits, w_bits)
+        call("dense layer", library().bc_train_dense_forward, trainer, byref(dense), *map(pointer, operands))
+        ctx.save_for_backward(None if binary_input else x, alpha, x_bits, w_bits)
+        ctx.dense, ctx.trainer = dense, trainer
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+        x, alpha, x_bits, w_bits = ctx.saved_tensors
+        dense: BcDense = ctx.dense
+        dy = grads[0].contiguous()
+        dx = dy.new_empty(dense.n, dense.c_in) if ctx.needs_input_grad[0] else None
+        dw = dy.new_empty(dense.c_out, dense.c_in) if x is None else None
+        backward, operands = library().bc_train_dense_backward, (x_bits, w_bits, alpha, dy, dx, dw)
+        call("gradient of a dense layer", backward, ctx.trainer, byref(dense), *map(pointer, operands))
+        return dx, dy.t() @ x if dw is None else dw, None, None
+
+
+def _bits(rows: int, columns: int) -> Tensor:
+    return torch.empty(library().bc_train_dense_bits(rows, columns), dtype=torch.uint8)
 
 
 def norm_statistics(

@@ -18,13 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from bincompress.binarize.modules import BinaryConv2d, Pair, Shift, Sign
+from bincompress.binarize.modules import BinaryConv2d, BinaryLinear, Pair, Shift, Sign
 from bincompress.binarize.native_functions import (
     ESTIMATORS,
     IDENTITY,
     Convolution,
     batch_norm,
     binary_conv2d,
+    binary_linear,
     prelu,
 )
 from bincompress.errors import NativeError
@@ -39,7 +40,7 @@ Front = nn.BatchNorm2d | Shift  # of a sign
 
 @contextmanager
 def native_products(graph: fx.GraphModule, *, floats: bool = True) -> Iterator[int]:
-    """Inside, binary convolutions of this graph use the C library, on as many threads as torch has.
+    """Inside, layers of this graph with 1-bit weights use the C library, on as many threads as torch has.
 
     `floats`: also where only one side is binary. Torch's products in bfloat16 are faster than those.
     Yields: how many do; layers of other shapes (channels not in multiples of 16, groups, dilation) keep to torch, and
@@ -67,15 +68,16 @@ class _Patches:
         self._trainer = trainer
         self._floats = floats
         self._signs: list[Sign] = []
-        self._convs: list[BinaryConv2d] = []
+        self._layers: list[BinaryConv2d | BinaryLinear] = []
         self._patched: dict[nn.Module, None] = {}  # in order
 
     def apply(self) -> int:
-        """Returns: how many convolutions are served."""
+        """Returns: how many layers are served."""
         nodes = [node for node in self._graph.graph.nodes if node.op == "call_module"]
         patches: tuple[tuple[type[nn.Module], Callable[[fx.Node, Any], None]], ...] = (
             (Sign, self._patch_sign),
             (BinaryConv2d, self._patch_weights),
+            (BinaryLinear, self._patch_dense),
             (nn.PReLU, self._patch_prelu),
             (Add, self._patch_add),
             (nn.BatchNorm2d, self._patch_norm),
@@ -85,14 +87,14 @@ class _Patches:
                 module = node_module(self._graph, node)
                 if isinstance(module, kind) and module not in self._patched:
                     patch(node, module)
-        return len(self._convs)
+        return len(self._layers)
 
     def undo(self) -> None:
         """Every module as it was."""
         for sign in self._signs:
             sign.deferred = None
-        for conv in self._convs:
-            conv.product = None
+        for layer in self._layers:
+            layer.product = None
         for module in self._patched:
             del module.forward
 
@@ -125,12 +127,24 @@ class _Patches:
         for layer in convs:
             layer.product = _product(self._trainer, sign, front, self._floats)
         self._signs.append(sign)
-        self._convs += convs
+        self._layers += convs
 
     def _patch_weights(self, node: fx.Node, layer: BinaryConv2d) -> None:
         if self._floats and layer.product is None and _serves(layer):
             layer.product = _product(self._trainer, None, None, self._floats)
-            self._convs.append(layer)
+            self._layers.append(layer)
+
+    def _patch_dense(self, node: fx.Node, layer: BinaryLinear) -> None:
+        if layer.in_features % _CHANNELS or layer.out_features % _CHANNELS or layer.product is not None:
+            return
+        (source,) = node.all_input_nodes
+        while source.op == "call_module" and isinstance(node_module(self._graph, source), nn.Flatten):
+            (source,) = source.all_input_nodes
+        module = node_module(self._graph, source) if source.op == "call_module" else None
+        sign = module if isinstance(module, Sign) else None
+        if sign is not None or self._floats:
+            layer.product = _dense(self._trainer, sign, self._floats)
+            self._layers.append(layer)
 
     def _patch_prelu(self, node: fx.Node, module: nn.PReLU) -> None:
         before, after, users = self._before(node), None, list(node.users)
@@ -257,6 +271,19 @@ def _norm_add(norm: nn.BatchNorm2d, index: int, trainer: c_void_p, *, relu: bool
 
 def _relu_if(wanted: bool, x: Tensor) -> Tensor:
     return F.relu(x) if wanted else x
+
+
+def _dense(trainer: c_void_p, sign: Sign | None, floats: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    """Of a dense layer that reads this sign, which is not deferred, or none."""
+
+    def product(x: Tensor, weight: Tensor) -> Tensor:
+        binary_input = sign is not None and sign.binarize
+        served = x.device.type == "cpu" and x.dtype == torch.float32 and x.dim() == 2
+        if not served or not (binary_input or floats):
+            return F.linear(x, weight)
+        return binary_linear(x, weight, trainer, binary_input=binary_input)
+
+    return product
 
 
 def _product(

@@ -67,6 +67,25 @@ BC_API bc_status bc_train_backward(bc_trainer *trainer, const bc_conv *conv, con
                                    bc_estimator estimator, float *dx, double *sums, float *dw,
                                    bc_error *error);
 
+/* A dense layer: y = alpha * (x w^T), x [n][c_in], w [c_out][c_in] of signs, y [n][c_out]. */
+typedef struct bc_dense {
+    uint32_t n, c_in, c_out; /* c_in and c_out multiples of 16 */
+} bc_dense;
+
+/* Bytes of a matrix of signs that the forward pass leaves for the backward pass. */
+BC_API uint64_t bc_train_dense_bits(uint32_t rows, uint32_t c);
+
+/* x_bits, w_bits: bc_train_dense_bits of x and of w at addresses that 8 divides, written. Without
+ * x_bits, NULL, x is not signed. */
+BC_API bc_status bc_train_dense_forward(bc_trainer *trainer, const bc_dense *dense, const float *x,
+                                        const float *w, const float *alpha, float *y, void *x_bits,
+                                        void *w_bits, bc_error *error);
+
+/* dx: [n][c_in], or NULL; dw: as w, to it without alpha, of an x that was signed, or NULL. */
+BC_API bc_status bc_train_dense_backward(bc_trainer *trainer, const bc_dense *dense,
+                                         const void *x_bits, const void *w_bits, const float *alpha,
+                                         const float *dy, float *dx, float *dw, bc_error *error);
+
 /* PReLU between two shifts over rows of c channels, each of which may be NULL, 0: with v = x +
  * before, y = (v >= 0 ? v : v * slope) + after; dx = v > 0 ? dy : dy * slope. grads: [3][c], of the
  * slope, of `before` and of `after`. */

@@ -64,6 +64,14 @@ static void refused(void) {
     CHECK(bc_train_backward(trainer, &good, bits, x, x, x, x, x, x, BC_STE, y, NULL, y, &error) ==
               BC_ERR_ARGUMENT,
           "an input without sums");
+    const bc_dense odd_layer = {1, 24, 16}, layer = {1, 16, 16};
+    CHECK(bc_train_dense_forward(trainer, &odd_layer, x, x, x, y, NULL, bits, &error) ==
+                  BC_ERR_ARGUMENT &&
+              bc_train_dense_forward(trainer, &layer, x, x, x, y, NULL, (char *)bits + 4, &error) ==
+                  BC_ERR_ARGUMENT &&
+              bc_train_dense_backward(trainer, &layer, NULL, bits, x, x, NULL, y, &error) ==
+                  BC_ERR_ARGUMENT,
+          "dense layers that are not supported");
     const bc_norm half = {.running_mean = y, .eps = 1};
     CHECK(bc_train_norm_forward(trainer, 1, 1, &half, x, NULL, NULL, y, &error) == BC_ERR_ARGUMENT,
           "a running mean alone");
@@ -96,6 +104,10 @@ int main(void) {
         check_conv(&shapes[i]);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         check_float_conv(&shapes[i]);
+    const bc_dense layers[] = {{1, 16, 16},  {7, 48, 32},    {8, 64, 144}, {13, 80, 16},
+                               {70, 16, 96}, {129, 128, 48}, {24, 784, 64}};
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)
+        check_dense(&layers[i]);
     for (int shifts = 0; shifts < 2; shifts++) {
         check_prelu(1, 1, shifts);
         check_prelu(31, 3, shifts);

@@ -39,6 +39,9 @@ void check_conv(const bc_conv *c);
 /* The same where x or w or both are floats. */
 void check_float_conv(const bc_conv *c);
 
+/* A dense layer, of bits and of floats. */
+void check_dense(const bc_dense *d);
+
 /* y = prelu(x + before) + after; without shifts they are NULL. */
 void check_prelu(size_t pixels, uint32_t c, bool shifts);
 

@@ -81,6 +81,23 @@ class OneBitWeights(nn.Module):
         return logits
 
 
+class Dense(nn.Module):
+    """Dense layers behind signs, behind signs that are flattened, behind floats, and of few outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sign0, self.flatten, self.fc1 = Sign(), nn.Flatten(), BinaryLinear(3 * 4 * 4, 80)
+        self.bn1, self.sign1, self.fc2 = nn.BatchNorm1d(80), Sign("approxsign"), BinaryLinear(80, 32, bias=True)
+        self.bn2, self.relu, self.fc3 = nn.BatchNorm1d(32), nn.ReLU(), BinaryLinear(32, 16, granularity="none")
+        self.bn3, self.last = nn.BatchNorm1d(16), BinaryLinear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.fc1(self.flatten(self.sign0(x)))
+        y = self.relu(self.bn2(self.fc2(self.sign1(self.bn1(y)))))
+        logits: Tensor = self.last(self.bn3(self.fc3(y)))
+        return logits
+
+
 def chains() -> fx.GraphModule:
     torch.manual_seed(5)
     net = Chains()
@@ -151,6 +168,23 @@ def test_one_bit_weights_alone_are_those_of_torch() -> None:
     graph = fx.GraphModule(net, LeafTracer().trace(net)).train()
     assert_like_torch(graph, torch.randn(5, 3, 12, 7), torch.randn(5, 16), served=4)
     assert_like_torch(graph.eval(), torch.randn(5, 3, 12, 7), torch.randn(5, 16), served=4)
+
+
+@pytest.mark.parametrize("float_layers", [(), ("fc1", "fc3"), ("sign1",)])
+def test_dense_layers_are_those_of_torch(float_layers: tuple[str, ...]) -> None:
+    torch.manual_seed(9)
+    net = Dense()
+    graph = fx.GraphModule(net, LeafTracer().trace(net)).train()
+    nn.init.normal_(net.bn1.bias)
+    for name in float_layers:
+        module = graph.get_submodule(name)
+        if isinstance(module, Sign):
+            module.binarize = False
+        elif isinstance(module, BinaryLinear):
+            module.binarize_weight = False
+    x, weights = torch.randn(21, 3, 4, 4), torch.randn(21, 10)
+    assert_like_torch(graph, x, weights, served=3)
+    assert_like_torch(graph.eval(), x, weights, served=3)
 
 
 @pytest.mark.parametrize("pad_value", [0, 1])
