@@ -90,6 +90,7 @@ _MAIN: tuple[Row, ...] = (
         source=f"{_BNN}, Torch / Theano",
     ),
     Row("resnet20-bwn", _RESNET, "resnet20", "bwn", published="90.8", source="IR-Net, arXiv 1909.10788, 1W/32A"),
+    Row("resnet20-bwn-full", _RESNET, "resnet20", "full/bwn", published="90.8", source="IR-Net, 1W/32A"),
     Row("resnet20-xnor", _RESNET, "resnet20", "xnor", published="85.23", source=_FDA),
     Row("resnet20-xnor-full", _RESNET, "resnet20", "full/xnor", published="85.23", source=_FDA),
     Row("resnet20-dorefa", _RESNET, "resnet20", "dorefa", published="84.44", source=_FDA),
@@ -99,6 +100,8 @@ _MAIN: tuple[Row, ...] = (
     Row("resnet20-reste", _RESNET, "resnet20", "reste", published="87.92", source="ReSTE, with shortcuts per layer"),
     Row("resnet20-recu", _RESNET, "resnet20", "recu", published="87.5", source="ReCU, 600 epochs"),
     Row("resnet20-reactnet", _RESNET, "resnet20", "reactnet", 10),
+    Row("resnet20-strong", _RESNET, "resnet20", "strong"),
+    Row("resnet20-strong-full", _RESNET, "resnet20", "full/strong"),
     Row("convnet-bc", _CONVNET, "convnet", "bc", 20, (_QUICK,), published="90.10", source=f"{_BC}, deterministic"),
     Row(
         "convnet-bnn",
