@@ -116,6 +116,7 @@ bc_status bc_session_open(const bc_model *model, const bc_session_options *optio
     session->flags = given.flags;
     session->run = (bc_run){
         .model = model, .kernels = kernels, .thread_count = given.threads ? given.threads : 1};
+    session->run.bands = !given.flags; /* both look at single nodes */
     if (!(given.flags & BC_SESSION_KEEP_ALL))
         session->run.loaded = bc_input_copied(model);
     bc_status status = allocate(session, given.flags & BC_SESSION_KEEP_ALL, error);

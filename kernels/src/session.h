@@ -33,6 +33,7 @@ struct bc_run {
     char *scratch;        /* per thread */
     size_t scratch_bytes; /* of one thread */
     bc_plan_ahead ahead;
+    bool bands;            /* pooling may be done with the convolution in front of it */
     const bc_node *loaded; /* the node whose copy samples are loaded into, past the input value */
 };
 
@@ -58,6 +59,20 @@ size_t bc_task_bytes(const bc_node *node);
  * kernel's tile. */
 typedef void bc_task_work(const bc_task *task);
 void bc_run_tasks(const bc_run *run, const bc_node *node, size_t mr, bc_task_work *work);
+
+/* tasks.c: the same for pixels [first, end) of the output. */
+void bc_run_some_tasks(const bc_run *run, const bc_node *node, size_t mr, size_t first, size_t end,
+                       bc_task_work *work);
+
+/* bands.c: whether the next node is a max-pooling of what this convolution of floats makes. */
+bool bc_pooled(const bc_model *model, const bc_node *node);
+
+/* bands.c: if so, and if it pays, runs both; and whether it has done so for the pooling. */
+bool bc_run_pooled(const bc_run *run, const bc_node *node, size_t mr, bc_task_work *work);
+bool bc_is_pooled(const bc_run *run, const bc_node *pool);
+
+/* pool.c: a task of max_pool. */
+void bc_max_pool_task(const bc_task *task);
 
 /* tasks.c: calls work(context, first, end) for all rows, as many at a time as there are `size`
  * elements in, at least one; a row has row_size >= 1 of them. */

@@ -14,9 +14,11 @@ typedef struct split {
     const bc_run *run;
     const bc_node *node;
     bc_task_work *work;
+    size_t first;       /* pixel */
     size_t pixels, m;   /* in all; per task */
     size_t parts, part; /* of the panels; panels per part */
-    size_t items;       /* tasks */
+    size_t items;       /* tasks of the whole node, as far as these tell */
+    size_t before;      /* and those before these */
 } split;
 
 static size_t align64(size_t bytes) {
@@ -35,9 +37,12 @@ static void run_task(const void *context, size_t item, size_t thread) {
     const bc_run *run = s->run;
     const bc_node *node = s->node;
     char *scratch = run->scratch + thread * run->scratch_bytes;
-    bc_task task = {
-        .run = run, .node = node, .p0 = item / s->parts * s->m, .item = item, .items = s->items};
-    task.m = bc_min(s->m, s->pixels - task.p0);
+    bc_task task = {.run = run,
+                    .node = node,
+                    .p0 = s->first + item / s->parts * s->m,
+                    .item = s->before + item,
+                    .items = s->items};
+    task.m = bc_min(s->m, s->first + s->pixels - task.p0);
     task.panel0 = item % s->parts * s->part;
     task.panels = s->parts == 1 ? node->panels : bc_min(s->part, node->panels - task.panel0);
     task.c0 = task.panel0 * node->panel;
@@ -73,7 +78,20 @@ static size_t pixels_per_task(const bc_node *node, size_t pixels, size_t chunks,
 }
 
 void bc_run_tasks(const bc_run *run, const bc_node *node, size_t mr, bc_task_work *work) {
-    split s = {run, node, work, run->n * node->h * node->w, 0, 1, node->panels, 0};
+    bc_run_some_tasks(run, node, mr, 0, run->n * node->h * node->w, work);
+}
+
+void bc_run_some_tasks(const bc_run *run, const bc_node *node, size_t mr, size_t first, size_t end,
+                       bc_task_work *work) {
+    if (first == end)
+        return;
+    split s = {.run = run,
+               .node = node,
+               .work = work,
+               .first = first,
+               .pixels = end - first,
+               .parts = 1,
+               .part = node->panels};
     const size_t threads = run->thread_count, wanted = threads > 1 ? TASKS_PER_THREAD * threads : 1;
     size_t chunks = ceil_div(s.pixels, node->chunk);
     /* Where the image is small, panels are cut and not pixels: a kernel prepares its weights anew
@@ -90,8 +108,9 @@ void bc_run_tasks(const bc_run *run, const bc_node *node, size_t mr, bc_task_wor
     }
     s.m = pixels_per_task(node, s.pixels, chunks, mr);
     chunks = ceil_div(s.pixels, s.m);
-    s.items = chunks * s.parts;
-    bc_parallel(run->threads, s.items, run_task, &s);
+    s.items = run->n * node->h * node->w * chunks / s.pixels * s.parts;
+    s.before = first * chunks / s.pixels * s.parts;
+    bc_parallel(run->threads, chunks * s.parts, run_task, &s);
 }
 
 typedef struct stretches {

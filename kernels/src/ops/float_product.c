@@ -58,7 +58,8 @@ static void same_floats(const bc_node *node, const void *from, void *to, size_t 
 static void run(const bc_run *run, const bc_node *node) {
     if (node->prep_bytes && run->loaded != node)
         bc_copy_input(run, node, same_floats);
-    bc_run_tasks(run, node, run->kernels->mr_float, product_task);
+    if (!bc_run_pooled(run, node, run->kernels->mr_float, product_task))
+        bc_run_tasks(run, node, run->kernels->mr_float, product_task);
 }
 
 const bc_op bc_op_float_product = {prepare, run};

@@ -30,7 +30,7 @@ static bc_status prepare_max(bc_model *model, bc_node *node, bc_error *error) {
     return bc_window_prepare(model, node, error);
 }
 
-static void max_task(const bc_task *task) {
+void bc_max_pool_task(const bc_task *task) {
     const bc_node *node = task->node;
     const bc_kernels *k = task->run->kernels;
     bc_window_pointers(node, task->run->values[node->input], task->p0, task->m, task->pointers);
@@ -118,7 +118,8 @@ static void scale_task(const bc_task *task) {
 }
 
 static void run_max(const bc_run *run, const bc_node *node) {
-    bc_run_tasks(run, node, 1, max_task);
+    if (!bc_is_pooled(run, node))
+        bc_run_tasks(run, node, 1, bc_max_pool_task);
 }
 
 static void run_avg(const bc_run *run, const bc_node *node) {
