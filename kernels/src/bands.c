@@ -31,17 +31,23 @@ static size_t rows_that_see(const bc_node *pool, size_t row, size_t rows, size_t
     return count;
 }
 
+/* Pixels of the convolution per band. */
 static size_t band_pixels(const bc_run *run, const bc_node *node) {
     const size_t bytes = BAND_BYTES * run->thread_count;
     return bc_max(1, bytes / sizeof(float) / node->c / node->chunk) * node->chunk;
 }
 
+static bool in_bands(const bc_run *run, const bc_node *node) {
+    return run->bands && bc_pooled(run->model, node) &&
+           run->n * node->h * node->w >= 2 * band_pixels(run, node);
+}
+
 bool bc_run_pooled(const bc_run *run, const bc_node *node, size_t mr, bc_task_work *work) {
+    if (!in_bands(run, node))
+        return false;
     const bc_node *pool = node + 1;
     const size_t band = band_pixels(run, node), pixels = run->n * node->h * node->w,
                  rows = run->n * pool->h;
-    if (!run->bands || !bc_pooled(run->model, node) || pixels < 2 * band)
-        return false;
     for (size_t p = 0, row = 0; p < pixels; p += band) {
         const size_t end = bc_min(p + band, pixels);
         bc_run_some_tasks(run, node, mr, p, end, work);
@@ -53,7 +59,5 @@ bool bc_run_pooled(const bc_run *run, const bc_node *node, size_t mr, bc_task_wo
 }
 
 bool bc_is_pooled(const bc_run *run, const bc_node *pool) {
-    const bc_node *node = pool - 1;
-    return run->bands && pool > run->model->nodes && bc_pooled(run->model, node) &&
-           run->n * node->h * node->w >= 2 * band_pixels(run, node);
+    return pool > run->model->nodes && in_bands(run, pool - 1);
 }
