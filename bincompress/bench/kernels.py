@@ -21,7 +21,7 @@ from bincompress.bench.layers import LAYERS, Layer, layer_input, layer_program
 from bincompress.bench.machine import cpu_name, pinned
 from bincompress.bench.network import kind_of, packed_runner
 from bincompress.bench.single_ops import few_bits_layer, float_layer, int8_layer
-from bincompress.bench.timing import ROUNDS, Run, clock_for, interleave
+from bincompress.bench.timing import ROUNDS, Run, Timing, clock_for, interleave, measured_calls
 from bincompress.pack.writer import write_packed
 from bincompress.report import SILENT, Reporter
 from bincompress.runtime.session import Session, load
@@ -34,12 +34,11 @@ class Contender:
     run: Run
     own_us: list[float] = field(default_factory=list)
 
-    def median_us(self, wall_us: float) -> float:
-        """Its own measure, else the wall clock's; first calls are no measure."""
-        return statistics.median(self.own_us[_WARM_UP:]) if self.own_us else wall_us
+    def median_us(self, timing: Timing) -> float:
+        """Its own measure, else the clock's."""
+        return statistics.median(measured_calls(self.own_us, timing.repeats)) if self.own_us else timing.median_us
 
 
-_WARM_UP = 3  # calls that `interleave` makes before it measures
 Peers = Callable[[Layer, int], Mapping[str, Contender]]  # others to compare with, by name
 
 
@@ -89,7 +88,7 @@ def _row(layer: Layer, isa: str, threads: int, rounds: int, peers: Peers | None)
             contenders |= peers(layer, threads) if peers else {}
             runs = {name: found.run for name, found in contenders.items()}
             timings = interleave(runs, rounds, clock=clock_for(threads))
-    us = {name: found.median_us(timings[name].median_us) for name, found in contenders.items()}
+    us = {name: found.median_us(timings[name]) for name, found in contenders.items()}
     ours, peak = us.pop("packed"), us.pop("peak")
     macs = program.macs(program.nodes[-1]) * layer.batch
     us["onnxruntime_int8"] = min(us.pop(name) for name in list(us) if name.startswith("onnxruntime_int8"))

@@ -16,7 +16,7 @@ from bincompress.bench.layers import LAYERS, Layer, layer_program
 from bincompress.bench.machine import cpu_name, pinned
 from bincompress.bench.network import TWIN, bench_network, kind_of, load_baseline
 from bincompress.bench.onnx_twin import export_onnx, is_float
-from bincompress.bench.timing import MIN_ROUNDS, clock_for, interleave
+from bincompress.bench.timing import FIRST_CALLS, MIN_ROUNDS, clock_for, interleave, measured_calls
 from bincompress.cli import render
 from bincompress.errors import ModelLoadError
 from bincompress.lower import deploy, lower
@@ -179,3 +179,31 @@ def test_turns_are_taken_in_order() -> None:
     assert timings["a"].rounds == max(3, MIN_ROUNDS)
     assert timings["a"].min_us <= timings["a"].median_us
     assert log.index("b") < len(log) - 1 - log[::-1].index("a")
+
+
+def test_every_turn_begins_with_a_call_that_is_not_measured() -> None:
+    calls: dict[str, int] = {"short": 0, "long": 0}
+    seconds = 0.0
+
+    def run(name: str, first: float, next_ones: float) -> None:
+        nonlocal seconds, last
+        calls[name] += 1
+        seconds += next_ones if last == name else first
+        last = name
+
+    last = ""
+    timings = interleave(
+        {"short": lambda: run("short", 1.0, 5e-4), "long": lambda: run("long", 3.0, 2.0)},
+        rounds=6,
+        budget_seconds=1000,
+        clock=lambda: seconds,
+    )
+    assert timings["short"].median_us == pytest.approx(500)
+    assert timings["long"].median_us == pytest.approx(2e6)
+    assert (timings["short"].repeats, timings["long"].repeats) == (5, 1)
+    assert calls == {"short": FIRST_CALLS + 6 * 6, "long": FIRST_CALLS + 6 * 2}
+
+
+def test_only_measured_calls_count() -> None:
+    noted = [9.0] * FIRST_CALLS + [7.0, 1.0, 2.0] + [8.0, 3.0, 4.0]
+    assert measured_calls(noted, 2) == [1.0, 2.0, 3.0, 4.0]
