@@ -52,6 +52,14 @@ typedef struct copying {
     const bc_node *node;
 } copying;
 
+/* A call of memcpy per pixel of one word would be 1 % of the time at 56x56x64. */
+static inline void copy_pixel(char *to, const char *from, size_t bytes) {
+    if (bytes == sizeof(uint64_t))
+        memcpy(to, from, sizeof(uint64_t));
+    else
+        memcpy(to, from, bytes);
+}
+
 static void copy_rows(const void *context, size_t first, size_t end) {
     const copying *c = context;
     const bc_node *node = c->node;
@@ -65,7 +73,7 @@ static void copy_rows(const void *context, size_t first, size_t end) {
                 i < node->inside_first ? i : i + node->inside_end - node->inside_first;
             for (size_t j = 0; j < node->joined; j++, to += bytes) {
                 const size_t x = ow * win->sw + j - node->inside_left; /* wraps around before 0 */
-                memcpy(to, x < win->w ? from + x * bytes : node->pad, bytes);
+                copy_pixel(to, x < win->w ? from + x * bytes : (const char *)node->pad, bytes);
             }
         }
     }
