@@ -227,6 +227,14 @@ int check_products(void) {
                      f); /* more pixels than one expansion of weights serves */
         check_binary((shape){131, 17, 3, 13}, f);
         check_binary((shape){7, 2, 1, 64}, f);
+        /* many pixels of few words, which AVX-512 turns the weights for, and its bounds */
+        static const shape many[] = {{245, 8, 3, 3}, {127, 7, 17, 1}, {127, 5, 9, 2},
+                                     {126, 6, 9, 2}, {140, 4, 19, 1}, {36, 4, 1, 5},
+                                     {36, 3, 2, 3},  {41, 6, 5, 1},   {43, 2, 1, 1}};
+        for (size_t i = 0; i < COUNT(many); i++) {
+            check_binary(many[i], f);
+            check_steps(many[i], f);
+        }
         check_steps((shape){13, 19, 9, 5}, f);
         check_integer((shape){4, 2, 1, 4097}, f); /* several blocks of K */
         check_float((shape){3, 5, 1, 1025}, f);

@@ -98,10 +98,11 @@ static BC_INLINE void turned_tiles(const int mr, const int nq, size_t count, con
     for (; count; count--, a += (size_t)mr * with->taps, at->p += (size_t)mr) {
         __m512i sum[MR][2];
         accumulate_turned(mr, nq, with, a, sum);
-        BC_KEEP_R(at);
-        const int32_t *const *base = at->list->base + at->p;
         BC_UNROLL
         for (int q = 0; q < nq; q++) {
+            BC_KEEP_R(at);
+            const int32_t *const *base = at->list->base + at->p;
+            BC_KEEP_R(base); /* or its addresses are kept in vector registers */
             const size_t i = at->i + (size_t)q * TURNED_NR;
             f32x16 y[MR];
             BC_UNROLL

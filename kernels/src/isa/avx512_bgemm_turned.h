@@ -1,8 +1,9 @@
-/* avx512_bgemm_turned.h: the tile for many pixels of few words. There, what is left per tile counts:
- * to make one vector of the sums of two panels, to compare it, to begin anew. So the weights
- * are turned once per call: a vector holds half a word of 16 filters instead of a word of 8, and sums are
- * int32 of 16 filters from the start. The instructions of the product are the same. Tile: 7 pixels x
- * 32 filters. */
+/* avx512_bgemm_turned.h: the tile for many pixels of few words, where what is left per tile counts.
+ *
+ * Weights are turned once per call: a vector holds half a word of 16 filters, not a word of 8. So
+ * sums are int32 of 16 filters from the start, and no `vpermt2d` has to make them, which costs
+ * twice what an addition does, because only two of the four ports can do it, and one of these
+ * counts bits. The instructions of the product are the same. Tile: 7 pixels x 32 filters. */
 #ifndef BC_ISA_AVX512_BGEMM_TURNED_H
 #define BC_ISA_AVX512_BGEMM_TURNED_H
 
@@ -14,8 +15,8 @@ BC_TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vpopcntdq")
 
 enum { TURNED_WORDS = 18, TURNED_NR = 2 * NR, TURNED_LEAST = 6 };
 
-/* Turning a vector of weights costs two cycles, and saves half a cycle per tile. Of
- * TURNED_LEAST tiles, all have 6 or 7 pixels. */
+/* Turning a panel's word costs some four cycles, and saves about as many in every tile. Of
+ * TURNED_LEAST tiles, all have 6 or 7 pixels, so there are no others. */
 static inline bool turning_pays(size_t m, size_t panels, size_t words) {
     const size_t cuts = (m + MR - 1) / MR;
     return panels > 1 && words <= TURNED_WORDS && cuts >= TURNED_LEAST && cuts > words;
@@ -46,9 +47,8 @@ static BC_INLINE void turn(const int nq, size_t words, const uint64_t *w, uint32
 }
 
 /* Half a word of a tile: xor, popcount, add. */
-static BC_INLINE void half_word(const int mr, const int nq, const bool first,
-                                const uint64_t *x[MR], size_t i, const uint32_t *w,
-                                __m512i sum[MR][2]) {
+static BC_INLINE void half_word(const int mr, const int nq, const bool first, const uint64_t *x[MR],
+                                size_t i, const uint32_t *w, __m512i sum[MR][2]) {
     __m512i v[2];
     BC_UNROLL
     for (int q = 0; q < nq; q++)
@@ -89,8 +89,8 @@ static BC_INLINE void accumulate_turned(const int mr, const int nq, const turned
     }
 }
 
-/* avx512_bgemm_turned.c: bgemm_tau where turning pays, of all panels but an odd last one; returns their
- * number. */
+/* avx512_bgemm_turned.c: bgemm_tau where turning pays, of all panels but an odd last one; returns
+ * how many these are. */
 size_t bc_bgemm_tau_turned(size_t m, size_t panels, size_t taps, size_t cw,
                            const uint64_t *const *a, size_t skip, const uint64_t *w,
                            const int32_t *const *limit, uint8_t *out, size_t out_stride);

@@ -3,13 +3,16 @@
  * binary_border.c makes zero padding exact. */
 #include "binary.h"
 
-/* Of a task, where pointers per pixel are few. */
-enum { FEW_TAPS = 16, CHUNK_PIXELS = 256, CHUNK_SUMS = 1 << 18 };
+/* Of a task, where pointers per pixel are few. Images of many pixels have larger ones, as what a
+ * kernel prepares for every call then serves more tiles. */
+enum { FEW_TAPS = 16, CHUNK_PIXELS = 256, CHUNK_OF_MANY = 512, CHUNK_SUMS = 1 << 18 };
 
 /* More pixels than other operations take, as many bits stay in L1; sums may not fill more memory
  * than theirs. */
 static size_t larger_chunk(const bc_node *node) {
-    return node->uses_acc ? bc_min(CHUNK_PIXELS, CHUNK_SUMS / node->ld) : CHUNK_PIXELS;
+    const size_t image = node->window.oh * node->window.ow,
+                 pixels = image >= 4 * CHUNK_OF_MANY ? CHUNK_OF_MANY : CHUNK_PIXELS;
+    return node->uses_acc ? bc_min(pixels, CHUNK_SUMS / node->ld) : pixels;
 }
 
 /* Padding under one tap, in the words of the kernels. */
