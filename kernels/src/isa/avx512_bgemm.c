@@ -89,7 +89,6 @@ static BC_INLINE void tiles(const int mr, const int nr, const bool bits, size_t 
                                const sink *to) {                                                   \
         tiles(mr, nr, true, count, with, a, to);                                                   \
     }
-TILE(1, 4)
 TILE(1, 1)
 TILE(2, 2)
 TILE(2, 1)
@@ -110,10 +109,10 @@ typedef struct tile_row {
     tile_fn wide, one;
 } tile_row;
 static const tile_row pop_tiles[MR] = {
-    {4, pop1x4, pop1x1}, {2, pop2x2, pop2x1}, {2, pop3x2, pop3x1}, {2, pop4x2, pop4x1},
+    {1, pop1x1, pop1x1}, {2, pop2x2, pop2x1}, {2, pop3x2, pop3x1}, {2, pop4x2, pop4x1},
     {2, pop5x2, pop5x1}, {2, pop6x2, pop6x1}, {2, pop7x2, pop7x1}};
 static const tile_row tau_tiles[MR] = {
-    {4, tau1x4, tau1x1}, {2, tau2x2, tau2x1}, {2, tau3x2, tau3x1}, {2, tau4x2, tau4x1},
+    {1, tau1x1, tau1x1}, {2, tau2x2, tau2x1}, {2, tau3x2, tau3x1}, {2, tau4x2, tau4x1},
     {2, tau5x2, tau5x1}, {2, tau6x2, tau6x1}, {2, tau7x2, tau7x1}};
 
 /* Panels outside, pixels inside: the weights of a tile stay in L1 for all pixels, and pixels are
