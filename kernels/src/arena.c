@@ -26,10 +26,13 @@ static void find_lives(const bc_model *model, size_t batch, bool keep_all, life 
     lives[model->input].from = 0;
     for (size_t n = 0; n < model->node_count; n++) {
         const bc_node *node = &model->nodes[n];
-        for (size_t i = 0; i < node->output_count; i++)
-            lives[node->outputs[i]].from = lives[node->outputs[i]].to = n + 1;
-        /* in bands, the next node begins before this one has read all; a copy it reads at once */
+        /* in bands, the next node begins before this one has read and written all; a copy it reads
+         * at once */
         const bool pooled = bc_pooled(model, node);
+        for (size_t i = 0; i < node->output_count; i++) {
+            lives[node->outputs[i]].from = n + 1;
+            lives[node->outputs[i]].to = n + 1 + pooled;
+        }
         for (size_t i = 0; i < node->input_count; i++)
             lives[node->inputs[i]].to = n + 1 + (pooled && (i || !node->prep_bytes));
     }

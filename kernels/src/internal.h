@@ -128,6 +128,23 @@ typedef struct bc_kernels {
                         size_t skip, const uint64_t *w, int32_t *pop, size_t ld,
                         const bc_row_step *list, size_t count);
 
+    /* Optional: weights of binary products in a form that many pixels are faster with, made once.
+     * spread_bytes: of a word of K and four panels; 0: there is none, and the functions are NULL.
+     */
+    size_t spread_bytes;
+
+    /* to: 64-byte aligned, ceil(panels / 4) * k_words * spread_bytes. */
+    void (*spread)(size_t panels, size_t k_words, const uint64_t *w, void *to);
+
+    /* bgemm and bgemm_tau, of weights that both forms are given of. */
+    void (*bgemm_spread)(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
+                         size_t skip, const uint64_t *w, const void *spread, int32_t *pop,
+                         size_t ld);
+    void (*bgemm_tau_spread)(size_t m, size_t panels, size_t taps, size_t cw,
+                             const uint64_t *const *a, size_t skip, const uint64_t *w,
+                             const void *spread, const int32_t *const *limit, uint8_t *out,
+                             size_t out_stride);
+
     /* acc[p * ld + f]: from +0, over k = t * cin + i ascending,
      *     acc = fma(a[p * taps + t][i], w[f / 16][k][f % 16], acc).
      * w: [ceil(n / 16)][taps * cin][16], for n filters.

@@ -81,6 +81,31 @@ static bc_status allocate(bc_session *session, bool keep_all, bc_error *error) {
     return status;
 }
 
+/* Weights in the form of the session's kernels, in a block of their own. */
+static bc_status spread_weights(bc_session *session, bc_error *error) {
+    const bc_model *model = session->model;
+    bc_run *run = &session->run;
+    size_t bytes = 0;
+    for (size_t n = 0; n < model->node_count && run->kernels->spread; n++)
+        bytes += bc_spread_bytes(run, &model->nodes[n], session->batch);
+    if (!bytes)
+        return BC_OK;
+    run->spread = calloc(model->node_count, sizeof *run->spread);
+    session->spread_memory = calloc(1, bytes + bc_block_align(bytes));
+    if (!run->spread || !session->spread_memory)
+        return bc_fail(error, BC_ERR_MEMORY, -1, "no memory for %zu bytes of weights", bytes);
+    char *to = bc_align_block(session->spread_memory, bytes);
+    for (size_t n = 0; n < model->node_count; n++) {
+        const size_t some = bc_spread_bytes(run, &model->nodes[n], session->batch);
+        if (some) {
+            bc_spread(run, &model->nodes[n], to);
+            run->spread[n] = to;
+        }
+        to += some;
+    }
+    return BC_OK;
+}
+
 bc_status bc_session_open(const bc_model *model, const bc_session_options *options,
                           bc_session **out, bc_error *error) {
     bc_error ignored;
@@ -122,6 +147,8 @@ bc_status bc_session_open(const bc_model *model, const bc_session_options *optio
     bc_status status = allocate(session, given.flags & BC_SESSION_KEEP_ALL, error);
     if (!status)
         status = bc_ahead_plan(&session->run, session->batch, bc_cache_bytes(), error);
+    if (!status)
+        status = spread_weights(session, error);
     if (!status && session->run.thread_count > 1) {
         session->run.threads = bc_threads_open(session->run.thread_count);
         if (!session->run.threads)
@@ -141,6 +168,8 @@ void bc_session_close(bc_session *session) {
         return;
     bc_threads_close(session->run.threads);
     free(session->memory);
+    free(session->spread_memory);
+    free(session->run.spread);
     free(session->values);
     free(session->node_ns);
     free(session->run.ahead.parts);

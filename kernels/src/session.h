@@ -35,6 +35,7 @@ struct bc_run {
     bc_plan_ahead ahead;
     bool bands;            /* pooling may be done with the convolution in front of it */
     const bc_node *loaded; /* the node whose copy samples are loaded into, past the input value */
+    char **spread;        /* per node: weights as kernels->spread makes them, or NULL */
 };
 
 /* A rectangle of a node's output: m pixels from p0 on, panels of filters. */
@@ -86,6 +87,11 @@ bc_status bc_ahead_plan(bc_run *run, size_t batch, size_t cache_bytes, bc_error 
 /* ahead.c: the part of it that is the task's; of 0 bytes: none. */
 bc_ahead bc_ahead_of(const bc_task *task);
 
+/* ops/binary_spread.c: bytes of a node's weights in the form of kernels->spread, 0: not wanted;
+ * makes them. */
+size_t bc_spread_bytes(const bc_run *run, const bc_node *node, size_t batch);
+void bc_spread(const bc_run *run, const bc_node *node, char *to);
+
 /* epilogue.c: sends the task's rows, which `source` (a BC_ROW_ source) finds, through the steps of
  * the node. */
 void bc_epilogue_from(const bc_task *task, bc_row_step source);
@@ -127,7 +133,8 @@ struct bc_session {
     char *arena;
     size_t arena_bytes;
     char **values;
-    float *pixel_table; /* [c][256]: what a raw pixel is to a network with float input */
+    char *spread_memory; /* what run.spread points into */
+    float *pixel_table;  /* [c][256]: what a raw pixel is to a network with float input */
     uint64_t *node_ns;
 };
 

@@ -32,7 +32,17 @@ static size_t move_back(const uint64_t *const *list, size_t count) {
     return skip;
 }
 
+/* The weights in the table's other form; NULL: it has none. */
+static const void *spread_of(const bc_kernels *k, shape s, const uint64_t *w) {
+    if (!k->spread_bytes)
+        return NULL;
+    void *to = guarded((s.panels + 3) / 4 * s.taps * s.c * k->spread_bytes, 64);
+    k->spread(s.panels, s.taps * s.c, w, to);
+    return to;
+}
+
 static void check_binary(shape s, fill f) {
+    const void *spread[16] = {NULL};
     const size_t rows = s.m + s.taps, n = s.panels * 8, ld = n + 3, w_words = n * s.taps * s.c;
     uint64_t *x = guarded(rows * s.c * 8, 8), *w = guarded(w_words * 8, 64);
     fill_words(x, rows * s.c, f);
@@ -48,6 +58,11 @@ static void check_binary(shape s, fill f) {
         int32_t *got = guarded(pop_bytes, 4);
         tables[t]->bgemm(s.m, s.panels, s.taps, s.c, a, skip, w, got, ld);
         failures += differs(want, got, pop_bytes, tables[t], WHAT("bgemm"), SHAPE(s, f));
+        if (!(spread[t] = spread_of(tables[t], s, w)))
+            continue;
+        got = guarded(pop_bytes, 4);
+        tables[t]->bgemm_spread(s.m, s.panels, s.taps, s.c, a, skip, w, spread[t], got, ld);
+        failures += differs(want, got, pop_bytes, tables[t], WHAT("bgemm_spread"), SHAPE(s, f));
     }
 
     /* Limits beside the sums, so that > and >= differ; and the constants that mark padding filters
@@ -69,6 +84,44 @@ static void check_binary(shape s, fill f) {
         uint8_t *got = guarded(bit_bytes, 1);
         tables[t]->bgemm_tau(s.m, s.panels, s.taps, s.c, a, skip, w, limit, got, stride);
         failures += differs(want_bits, got, bit_bytes, tables[t], WHAT("bgemm_tau"), SHAPE(s, f));
+        if (!spread[t])
+            continue;
+        got = guarded(bit_bytes, 1);
+        tables[t]->bgemm_tau_spread(s.m, s.panels, s.taps, s.c, a, skip, w, spread[t], limit, got,
+                                    stride);
+        failures +=
+            differs(want_bits, got, bit_bytes, tables[t], WHAT("bgemm_tau_spread"), SHAPE(s, f));
+    }
+    release_all();
+    cases++;
+}
+
+/* Words of weights that differ from the pixels in all their bits, in none or in few, and limits
+ * right at the sums: where kernels add up in narrow numbers, these go to both their ends. */
+static void check_limits(size_t words) {
+    enum { M = 9, PANELS = 12, N = PANELS * 8 };
+    const shape s = {M, PANELS, 1, words};
+    uint64_t *x = guarded(M * words * 8, 8), *w = guarded(N * words * 8, 64);
+    fill_words(x, M * words, FILL_ZERO);
+    for (size_t i = 0; i < N * words; i++) {
+        const uint64_t r = random64(), few = random64() & random64() & random64() & random64();
+        w[i] = (r & 1 ? ~UINT64_C(0) : 0) ^ (r & 6 ? 0 : few);
+    }
+    const uint64_t *const *a =
+        (const uint64_t *const *)(const void *)indirection(M, 1, x, M, words * 8);
+    int32_t *sums = guarded(M * N * 4, 4), *limits = guarded(N * 4, 4);
+    bc_kernels_scalar.bgemm(M, PANELS, 1, words, a, 0, w, sums, N);
+    for (size_t f = 0; f < N; f++)
+        limits[f] = sums[f] - (int32_t)(random64() % 2);
+    const int32_t *const *limit =
+        (const int32_t *const *)(const void *)indirection(M, 1, limits, 1, N * 4);
+    uint8_t *want = guarded(M * PANELS, 1);
+    bc_kernels_scalar.bgemm_tau(M, PANELS, 1, words, a, 0, w, limit, want, PANELS);
+    for (size_t t = 0; t < tables_count; t++) {
+        uint8_t *got = guarded(M * PANELS, 1);
+        tables[t]->bgemm_tau(M, PANELS, 1, words, a, 0, w, limit, got, PANELS);
+        failures += differs(want, got, M * PANELS, tables[t], WHAT("bgemm_tau at its limits"),
+                            SHAPE(s, FILL_ZERO));
     }
     release_all();
     cases++;
@@ -215,6 +268,8 @@ int check_products(void) {
     sweep(check_float, channels, COUNT(channels), wide, COUNT(wide));
     sweep(check_integer, channels, COUNT(channels), wide, COUNT(wide));
     sweep(check_depthwise, deep, COUNT(deep), one, COUNT(one));
+    for (size_t i = 0; i < 600; i++)
+        check_limits(1 + i % 10);
     for (fill f = 0; f < FILLS; f++) {
         check_binary((shape){5, 3, 25, 48}, f); /* K = 76,800: beyond 16-bit sums */
         check_binary((shape){1, 2, 1, 1300}, f);

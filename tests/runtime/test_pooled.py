@@ -24,6 +24,7 @@ NETWORKS = {
     # what is pooled is larger than what it is made of, and must not be written over it
     "growing": (Case("conv2d", (16, 97, 91), 64, padding=(0,) * 4), ("store",), (2, 2), (1, 1), (0,) * 4),
     "shortcut": (CONV, ("affine", "add", "store"), (3, 2), (1, 2), (2, 0, 0, 1)),
+    "unread bits": (CONV, ("store", "sign"), (2, 2), (2, 2), (0,) * 4),
     "two outputs": (CONV, ("store", "relu", "store"), (5, 3), (3, 1), (0, 1, 4, 1)),
     "rows apart": (CONV, ("store",), (1, 1), (7, 5), (0,) * 4),
 }
@@ -33,7 +34,8 @@ def program_of(name: str) -> Program:
     conv, steps, kernel, stride, padding = NETWORKS[name]
     builder = Builder(np.random.default_rng(0), conv.shape, "f32")
     weight = builder.rng.normal(size=(conv.filters, *conv.kernel, conv.shape[0])).astype(np.float32)
-    made = builder.node("conv2d", 0, steps, conv_attrs(conv), weight)
+    builder.node("conv2d", 0, steps, conv_attrs(conv), weight)
+    made = builder.nodes[0].outputs[0]
     attrs = {"kernel": kernel, "stride": stride, "padding": padding}
     output = builder.node("max_pool", made, ("affine", "store"), attrs)
     norm = Normalize((0.5,) * conv.shape[0], (0.25,) * conv.shape[0])

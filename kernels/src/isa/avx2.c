@@ -17,52 +17,43 @@ BC_BGEMM_STEPS(bgemm_steps, bc_bgemm__avx2, steps)
 #define VF __m256
 #define BC_MM(name) _mm256_##name
 #define BC_KEEP BC_KEEP_X
-enum { ACCUMULATORS = 12, BITS_STEPS = 4, BITS_VECTORS = 2, MEANS = 16 };
-#define BITS_MACS (BITS_STEPS * BITS_VECTORS * MEANS * 3 * 256u)
+enum { ACCUMULATORS = 12, BITS_STEPS = 32, BITS_VECTORS = 4 };
+#define BITS_MACS (BITS_STEPS * BITS_VECTORS * 3 * 256u)
 #include "peak_x86.h"
 
-/* What avx2_bgemm_tile.c does to 48 steps of 4 bits of two pixels: 3 vpshufb, 3 vpaddb, vpand for
- * each three of them, and a tree of 15 vpavgb, for BITS_VECTORS side by side. */
+/* What avx2_bgemm_tile.c does to three steps of 4 bits of two pixels: 3 vpshufb, 2 vpaddb; vpaddb;
+ * vpsrlw, vpaddb; for as many vectors side by side as it has. */
 static uint64_t bits_peak(uint64_t rounds, V x, V v) {
-    const V high = _mm256_set1_epi8((char)0xf0);
-    V all[BITS_VECTORS], second[BITS_VECTORS], tree[4][BITS_VECTORS];
+    V all[BITS_VECTORS], second[BITS_VECTORS];
     BC_UNROLL
     for (int j = 0; j < BITS_VECTORS; j++)
         all[j] = second[j] = v;
     for (uint64_t r = 0; r < rounds * BITS_STEPS; r++) {
+        V sum[BITS_VECTORS];
         BC_UNROLL
-        for (int i = 0; i < MEANS; i++) {
-            V sum[BITS_VECTORS];
-            BC_UNROLL
-            for (int step = 0; step < 3; step++) {
-                BC_UNROLL
-                for (int j = 0; j < BITS_VECTORS; j++) {
-                    BC_KEEP(x); /* or one vpshufb would do for all */
-                    const V y = _mm256_shuffle_epi8(x, v);
-                    sum[j] = step ? _mm256_add_epi8(sum[j], y) : y;
-                    BC_KEEP(sum[j]);
-                }
-            }
+        for (int step = 0; step < 3; step++) {
             BC_UNROLL
             for (int j = 0; j < BITS_VECTORS; j++) {
-                all[j] = _mm256_add_epi8(all[j], sum[j]);
-                BC_KEEP(all[j]);
-                sum[j] = _mm256_and_si256(sum[j], high);
-                BC_UNROLL
-                for (int level = 0; level < 4; level++) {
-                    if (!(i >> level & 1)) {
-                        tree[level][j] = sum[j];
-                        break;
-                    }
-                    sum[j] = _mm256_avg_epu8(sum[j], tree[level][j]);
-                    BC_KEEP(sum[j]);
-                }
-                if (i == MEANS - 1)
-                    second[j] = sum[j];
+                BC_KEEP(x); /* or one vpshufb would do for all */
+                const V y = _mm256_shuffle_epi8(x, v);
+                sum[j] = step ? _mm256_add_epi8(sum[j], y) : y;
+                BC_KEEP(sum[j]);
             }
         }
+        BC_UNROLL
+        for (int j = 0; j < BITS_VECTORS; j++) {
+            all[j] = _mm256_add_epi8(all[j], sum[j]);
+            BC_KEEP(all[j]);
+            second[j] = _mm256_add_epi8(second[j], _mm256_srli_epi16(sum[j], 4));
+            BC_KEEP(second[j]);
+        }
     }
-    const V out[] = {all[0], all[1], second[0], second[1]};
+    V out[2 * BITS_VECTORS]; /* a copy, or they would live in memory all along */
+    BC_UNROLL
+    for (int j = 0; j < BITS_VECTORS; j++) {
+        out[j] = all[j];
+        out[BITS_VECTORS + j] = second[j];
+    }
     return digest(out, sizeof out);
 }
 
@@ -82,11 +73,15 @@ BC_TARGET_END
 const bc_kernels bc_kernels_avx2 = {
     .name = "avx2",
     .cpu_needs = BC_CPU_AVX2 | BC_CPU_FMA,
-    .mr_binary = 2,
+    .mr_binary = 4,
     .mr_float = 6,
     .bgemm = bc_bgemm__avx2,
     .bgemm_tau = bc_bgemm_tau__avx2,
     .bgemm_steps = bgemm_steps,
+    .spread_bytes = BC_SPREAD_WORD__AVX2,
+    .spread = bc_spread__avx2,
+    .bgemm_spread = bc_bgemm_spread__avx2,
+    .bgemm_tau_spread = bc_bgemm_tau_spread__avx2,
     .fgemm = bc_fgemm__avx2,
     BC_TABLES_AVX2,
     .igemm = bc_igemm__avx2,

@@ -11,6 +11,7 @@ typedef struct bc_bgemm_call {
     const uint64_t *const *a;
     size_t skip;
     const uint64_t *w;
+    const uint8_t *spread; /* the same weights as bc_spread__avx2 makes them, or NULL */
     /* Sums go to rows of int32, or (pop NULL) to bits. */
     int32_t *pop;
     size_t ld;

@@ -6,57 +6,46 @@
 
 BC_TARGET_BEGIN("avx2")
 
-/* The tables of four words of x and of y: step i of a word is a byte, its low half v, its high half
- * v' (avx2_bgemm_tile.c). Steps 0..7 are the low halves of the word's bytes, 8..15 the high ones.
- */
-static BC_INLINE void pair_four_words(uint8_t *to, __m256i x, __m256i y) {
-    const __m256i low = _mm256_set1_epi8(15), high = _mm256_set1_epi8((char)0xf0);
-    __m256i a = _mm256_slli_epi16(y, 4), b = _mm256_srli_epi16(x, 4);
-    a = _mm256_xor_si256(x, _mm256_and_si256(_mm256_xor_si256(x, a), high));
-    b = _mm256_xor_si256(y, _mm256_and_si256(_mm256_xor_si256(y, b), low));
-    x = _mm256_unpacklo_epi64(a, b); /* words 0, 2 */
-    y = _mm256_unpackhi_epi64(a, b); /* words 1, 3 */
-    __m256i *out = (__m256i *)(void *)to;
-    _mm256_storeu_si256(out, _mm256_permute2x128_si256(x, y, 0x20));
-    _mm256_storeu_si256(out + 1, _mm256_permute2x128_si256(x, y, 0x31));
+/* The tables of a word of x and a word of y: v in bits 4 to 7, v' in bits 8 to 11 of where one lies
+ * (avx2_bgemm_tile.c). Steps 0..7 are the low halves of the word's bytes, 8..15 the high ones. */
+static BC_INLINE void choose_word(uint16_t *to, uint64_t x, uint64_t y) {
+    const __m256i high = _mm256_set1_epi8((char)0xf0), join = _mm256_set1_epi16(1 + (16 << 8)),
+                  shift = _mm256_setr_epi32(4, 4, 4, 4, 0, 0, 0, 0);
+    __m256i both = _mm256_unpacklo_epi8(_mm256_set1_epi64x((long long)x),
+                                        _mm256_set1_epi64x((long long)y)); /* twice */
+    both = _mm256_and_si256(_mm256_sllv_epi32(both, shift), high);
+    _mm256_storeu_si256((__m256i *)(void *)to, _mm256_maddubs_epi16(both, join));
 }
 
-static BC_INLINE __m256i load_four(const uint64_t *x) {
-    return _mm256_loadu_si256((const __m256i *)(const void *)x);
+/* `cw` words, one after the other. */
+static BC_INLINE uint16_t *choose_words(uint16_t *restrict to, const size_t cw, const uint64_t *x,
+                                        const uint64_t *y) {
+    for (size_t i = 0; i < cw; i++, to += STEPS)
+        choose_word(to, x[i], y[i]);
+    return to;
 }
 
-static BC_INLINE __m256i load_some(const uint64_t *x, __m256i which) {
-    return _mm256_maskload_epi64((const long long *)(const void *)x, which);
-}
-
-void bc_pairs_choose__avx2(uint8_t *to, size_t m, size_t taps, size_t cw, const uint64_t *const *a,
+void bc_pairs_choose__avx2(uint16_t *to, size_t m, size_t taps, size_t cw, const uint64_t *const *a,
                            size_t skip) {
-    const size_t some = cw % 4;
-    const __m256i which =
-        _mm256_cmpgt_epi64(_mm256_set1_epi64x((long long)some), _mm256_setr_epi64x(0, 1, 2, 3));
-    for (size_t p = 0; p < m; p += 2) {
-        const uint64_t *const *x = a + p * taps, *const *y = p + 1 < m ? x + taps : x;
-        for (size_t t = 0; t < taps; t++) {
-            const uint64_t *xt = x[t] + skip, *yt = y[t] + skip;
-            for (size_t i = 0; i + 4 <= cw; i += 4, xt += 4, yt += 4, to += 4 * STEPS)
-                pair_four_words(to, load_four(xt), load_four(yt));
-            if (some) { /* what it writes beyond is written again by the next tap */
-                pair_four_words(to, load_some(xt, which), load_some(yt, which));
-                to += some * STEPS;
-            }
-        }
+    for (size_t p = 0; p < m; p += 2, a += 2 * taps) {
+        const uint64_t *const *x = a, *const *y = p + 1 < m ? a + taps : a;
+        for (size_t t = 0; t < taps; t++)
+            to = cw == 3 ? choose_words(to, 3, x[t] + skip, y[t] + skip)
+                         : choose_words(to, cw, x[t] + skip, y[t] + skip);
     }
 }
 
-/* 32 filters, words of K from panels p[0..4): to[word][step], `stride` bytes
- * from one step to the next. */
-void bc_pairs_weights__avx2(uint8_t *to, size_t stride, const uint64_t *const p[4], size_t words) {
+void bc_pairs_weights__avx2(uint8_t *to, const uint64_t *w, size_t n, size_t k_words, size_t k,
+                            size_t words) {
+    const uint64_t *p[4];
     /* >> 4 by a multiplication: the ports of shifts are those of shuffles, of which there are many
      */
     const __m256i nibble = _mm256_set1_epi8(15), shift = _mm256_set1_epi16(1 << 12);
     const __m256i zip = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15));
-    for (size_t k = 0; k < words; k++, to += STEPS * stride) {
+    for (size_t j = 0; j < 4; j++)
+        p[j] = w + bc_min(j, n - 1) * k_words * 8;
+    for (const size_t end = k + words; k < end; k++, to += STEPS * NR) {
         __m256i bytes[2][4]; /* panels 0 and 2 in the halves, panels 1 and 3 */
         BC_UNROLL
         for (int q = 0; q < 2; q++) {
@@ -82,12 +71,18 @@ void bc_pairs_weights__avx2(uint8_t *to, size_t stride, const uint64_t *const p[
         for (size_t i = 0; i < 8; i++) {
             const __m256i a = bytes[0][i / 2], b = bytes[1][i / 2];
             const __m256i byte = i % 2 ? _mm256_unpackhi_epi64(a, b) : _mm256_unpacklo_epi64(a, b);
-            _mm256_store_si256((__m256i *)(void *)(to + i * stride),
-                               _mm256_and_si256(byte, nibble));
-            _mm256_store_si256((__m256i *)(void *)(to + (i + 8) * stride),
+            _mm256_store_si256((__m256i *)(void *)(to + i * NR), _mm256_and_si256(byte, nibble));
+            _mm256_store_si256((__m256i *)(void *)(to + (i + 8) * NR),
                                _mm256_and_si256(_mm256_mulhi_epu16(byte, shift), nibble));
         }
     }
+}
+
+void bc_spread__avx2(size_t panels, size_t k_words, const uint64_t *w, void *to) {
+    uint8_t *out = to;
+    for (size_t q = 0; q < panels; q += 4, out += k_words * BC_SPREAD_WORD__AVX2)
+        bc_pairs_weights__avx2(out, w + q * k_words * 8, bc_min(4, panels - q), k_words, 0,
+                               k_words);
 }
 
 BC_TARGET_END

@@ -3,26 +3,24 @@
 #include "avx2_bgemm_pairs.h"
 
 #include <immintrin.h>
-#include <string.h>
 
 BC_TARGET_BEGIN("avx2")
 
 enum {
     BLOCK_PAIRS = 64,       /* most pairs of pixels per expansion of the weights */
-    BLOCK_WORDS = 9,        /* words of K per expansion, so that weights stay in L1 */
     CHOSEN_WORDS = 32 * 72, /* words of pairs whose tables are held: 64 pixels of 3x3x512 */
-    SLACK = 3 * STEPS,      /* what may be written behind them, and read */
-    MOST_WORDS = 511,       /* of K; sums are int16 */
-    FEW = 3                 /* pixels for which expansion does not pay */
+    PART_BYTES = PART_WORDS * STEPS * NR, /* of a vector */
+    MOST_WORDS = 511,                     /* of K; sums are int16 */
+    FEW = 3                               /* pixels for which expansion does not pay */
 };
 
 /* On the stack: threads.c gives workers enough of it, bincompress.h tells callers how much. */
 typedef struct block {
-    _Alignas(64) uint8_t weights[BLOCK_WORDS * STEPS * NV * NR]; /* [word][step][vector][filter] */
-    _Alignas(64) uint8_t chosen[CHOSEN_WORDS * STEPS + SLACK];   /* [pair][word][step] */
-    _Alignas(64) bc_pair_sums sums[BLOCK_PAIRS * NV];            /* [pair][vector] */
+    _Alignas(64) uint8_t weights[NV * PART_BYTES];      /* [vector][word][step][filter] */
+    _Alignas(64) uint16_t chosen[CHOSEN_WORDS * STEPS]; /* [pair][word][step] */
+    _Alignas(64) bc_pair_sums sums[BLOCK_PAIRS * NV];   /* [pair][vector] */
 } block;
-_Static_assert(sizeof(block) <= 128 << 10, "the stack has room for it and all that calls");
+_Static_assert(sizeof(block) <= 126 << 10, "the stack has room for it and all that calls");
 
 /* Words [k, k + words) of K of some panels, from q on. */
 typedef struct part {
@@ -37,103 +35,66 @@ static part following(const bc_bgemm_call *call, part p, size_t k_words) {
         p.q += p.panels;
         p.panels = bc_min(p.panels, call->panels - p.q);
     }
-    p.words = bc_min(BLOCK_WORDS, k_words - p.k);
+    p.words = bc_min(PART_WORDS, k_words - p.k);
     return p;
 }
 
-/* b->sums of m pixels, whose tables are there, and `panels` <= 4 * NV panels from q on. `spread`:
- * b->weights are still theirs. */
-static void multiply(block *b, const bc_bgemm_call *call, size_t m, size_t q, size_t panels,
-                     bool spread) {
-    const size_t k_words = call->taps * call->cw, nv = (panels + 3) / 4, pairs = (m + 1) / 2;
-    part now = {q, panels, 0, bc_min(BLOCK_WORDS, k_words)};
-    while (now.q == q) {
+/* Weights of a part as vectors, and how far one lies from the next. */
+typedef struct operand {
+    const uint8_t *w;
+    size_t stride;
+} operand;
+
+static operand operand_of(block *b, const bc_bgemm_call *call, part now, size_t k_words,
+                          bool spread) {
+    if (call->spread)
+        return (operand){call->spread + (now.q / 4 * k_words + now.k) * STEPS * NR,
+                         k_words * STEPS * NR};
+    for (size_t q = 0; q < now.panels && !spread; q += 4)
+        bc_pairs_weights__avx2(b->weights + q / 4 * PART_BYTES, call->w + (now.q + q) * k_words * 8,
+                               bc_min(4, now.panels - q), k_words, now.k, now.words);
+    return (operand){b->weights, PART_BYTES};
+}
+
+/* Brings the weights of the next part nearer while the last pairs of this one are multiplied. */
+static void fetch(const bc_bgemm_call *call, part next, size_t k_words, size_t pair, size_t n) {
+    for (size_t j = pair; j < bc_min(pair + n, next.panels) && !call->spread; j++)
+        for (size_t i = 0; i < next.words; i++) /* a word of a panel is a line */
+            _mm_prefetch((const char *)(call->w + ((next.q + j) * k_words + next.k + i) * 8),
+                         _MM_HINT_T0);
+}
+
+/* The output `to` of pixels whose tables are there. `spread`: b->weights are still its. */
+static void multiply(block *b, const bc_pair_rectangle *to, bool spread) {
+    const bc_bgemm_call *call = to->call;
+    const size_t k_words = call->taps * call->cw, nv = (to->panels + 3) / 4,
+                 pairs = (to->m + 1) / 2;
+    const bool at_once = !call->pop && k_words <= PART_WORDS; /* bits from bytes */
+    bc_pair_limits limits = {.row = NULL};
+    _Alignas(64) bc_pair_bytes bytes[NV];
+    part now = {to->q, to->panels, 0, bc_min(PART_WORDS, k_words)};
+    while (now.q == to->q) {
         const part next = following(call, now, k_words);
-        const uint64_t *w = call->w + (q * k_words + now.k) * 8,
-                       *next_w = call->w + (next.q * k_words + next.k) * 8;
-        for (size_t v = 0; v < nv && !spread; v++) {
-            const uint64_t *p[4];
-            for (size_t j = 0; j < 4; j++) /* a missing last panel repeats the one before */
-                p[j] = w + bc_min(4 * v + j, panels - 1) * k_words * 8;
-            bc_pairs_weights__avx2(b->weights + v * NR, nv * NR, p, now.words);
-        }
+        const operand w = operand_of(b, call, now, k_words, spread);
         for (size_t pair = 0, n; pair < pairs; pair += n) {
-            const uint8_t *chosen = b->chosen + (pair * k_words + now.k) * STEPS;
-            n = bc_pairs_tile__avx2(pairs - pair, nv, b->weights, chosen, k_words * STEPS,
-                                    now.words, b->sums + pair * nv, now.k == 0);
-            const size_t end = bc_min(pair + n, next.panels);
-            for (size_t j = pair; j < end; j++) /* a line of 64 bytes is a word of a panel */
-                for (size_t i = 0; i < next.words; i++)
-                    _mm_prefetch((const char *)(next_w + (j * k_words + i) * 8), _MM_HINT_T0);
+            n = bc_pairs_tile__avx2(pairs - pair, nv, w.w, w.stride,
+                                    b->chosen + (pair * k_words + now.k) * STEPS, k_words * STEPS,
+                                    now.words, at_once ? BC_PAIR_BEGIN : 0, bytes);
+            if (at_once)
+                bc_pairs_bytes_to_bits__avx2(&(bc_pair_rectangle){call, to->p + 2 * pair,
+                                                                  bc_min(2 * n, to->m - 2 * pair),
+                                                                  to->q, to->panels},
+                                             (const bc_pair_bytes *)bytes, &limits);
+            else
+                bc_pairs_add__avx2(n * nv, (const bc_pair_bytes *)bytes, b->sums + pair * nv,
+                                   now.k == 0);
+            fetch(call, next, k_words, pair, n);
         }
         now = next;
     }
-}
-
-static BC_INLINE __m256i load(const void *from) {
-    return _mm256_loadu_si256((const __m256i *)from);
-}
-
-/* The limits of 4 panels as int16, in the order of the sums; what is too large
- * or small for int16 is no less so for the sums. */
-static void narrow(__m256i to[2], const int32_t *limit, size_t panels) {
-    const size_t last = panels - 1;
-    __m256i l0 = load(limit), l1 = load(limit + bc_min(1, last) * 8),
-            l2 = load(limit + bc_min(2, last) * 8), l3 = load(limit + bc_min(3, last) * 8);
-    to[0] = _mm256_packs_epi32(_mm256_permute2x128_si256(l0, l2, 0x20),
-                               _mm256_permute2x128_si256(l0, l2, 0x31));
-    to[1] = _mm256_packs_epi32(_mm256_permute2x128_si256(l1, l3, 0x20),
-                               _mm256_permute2x128_si256(l1, l3, 0x31));
-}
-
-static BC_INLINE int bits_of(const uint16_t sums[NR], const __m256i limit[2]) {
-    __m256i low = _mm256_cmpgt_epi16(load(sums), limit[0]),
-            high = _mm256_cmpgt_epi16(load(sums + 16), limit[1]);
-    return _mm256_movemask_epi8(_mm256_packs_epi16(low, high));
-}
-
-/* Pixels [p0, p0 + m), panels [q, q + 4 (nv - 1) + last). */
-static BC_INLINE void emit_rows(const block *b, const bc_bgemm_call *call, size_t p0, size_t m,
-                                size_t q, const size_t nv, const size_t last) {
-    const size_t stride = call->out_stride;
-    const int32_t *const *rows = call->limit + p0;
-    uint8_t *out = call->out + p0 * stride + q;
-    __m256i limit[NV][2];
-    for (size_t i = 0; i < m; i++, out += stride) {
-        const bc_pair_sums *sums = b->sums + i / 2 * nv;
-        if (i == 0 || rows[i] != rows[i - 1]) /* many pixels share a row */
-            for (size_t v = 0; v < nv; v++)
-                narrow(limit[v], rows[i] + (q + 4 * v) * 8, v + 1 < nv ? 4 : last);
-        BC_UNROLL
-        for (size_t v = 0; v < nv; v++) {
-            const int bits = bits_of(sums[v][i % 2], limit[v]);
-            memcpy(out + 4 * v, &bits, v + 1 < nv ? 4 : last);
-        }
-    }
-}
-
-static void emit_bits(const block *b, const bc_bgemm_call *call, size_t p0, size_t m, size_t q,
-                      size_t panels) {
-    if (panels == 4 * NV) /* its cost shows at small K: instances of their own for usual sizes */
-        emit_rows(b, call, p0, m, q, NV, 4);
-    else if (panels == 8)
-        emit_rows(b, call, p0, m, q, 2, 4);
-    else
-        emit_rows(b, call, p0, m, q, (panels + 3) / 4, (panels - 1) % 4 + 1);
-}
-
-static void emit_sums(const block *b, const bc_bgemm_call *call, size_t p0, size_t m, size_t q,
-                      size_t panels) {
-    static const int at[4] = {0, 16, 8, 24}; /* of the panels in a bc_pair_sums */
-    const size_t nv = (panels + 3) / 4;
-    for (size_t i = 0; i < m; i++) {
-        int32_t *pop = call->pop + (p0 + i) * call->ld + q * 8;
-        for (size_t j = 0; j < panels; j++, pop += 8) {
-            const uint16_t *sums = b->sums[i / 2 * nv + j / 4][i % 2] + at[j % 4];
-            _mm256_storeu_si256((__m256i *)(void *)pop, _mm256_cvtepu16_epi32(_mm_load_si128(
-                                                            (const __m128i *)(const void *)sums)));
-        }
-    }
+    if (!at_once)
+        (call->pop ? bc_pairs_numbers__avx2 : bc_pairs_bits__avx2)(to,
+                                                                   (const bc_pair_sums *)b->sums);
 }
 
 bool bc_bgemm_pairs_fit__avx2(size_t m, size_t k_words) {
@@ -142,20 +103,19 @@ bool bc_bgemm_pairs_fit__avx2(size_t m, size_t k_words) {
 
 void bc_bgemm_pairs__avx2(const bc_bgemm_call *call) {
     block b;
-    const size_t k_words = call->taps * call->cw, m = call->m, pairs = (m + 1) / 2,
+    const size_t k_words = call->taps * call->cw, m = call->m, tiles = (m + 3) / 4,
                  vectors = (call->panels + 3) / 4;
-    const size_t most = bc_min(BLOCK_PAIRS, CHOSEN_WORDS / k_words),
-                 cuts = (pairs + most - 1) / most, groups = (vectors + NV - 1) / NV;
+    const size_t most = bc_min(BLOCK_PAIRS, CHOSEN_WORDS / k_words) / 2,
+                 cuts = (tiles + most - 1) / most, groups = (vectors + NV - 1) / NV;
     for (size_t i = 0; i < cuts; i++) { /* blocks and groups of nearly equal sizes */
-        const size_t p = 2 * (pairs * i / cuts),
-                     count = bc_min(m, 2 * (pairs * (i + 1) / cuts)) - p;
-        bc_pairs_choose__avx2(b.chosen, count, call->taps, call->cw, call->a + p * call->taps,
+        bc_pair_rectangle to = {.call = call, .p = 4 * (tiles * i / cuts)};
+        to.m = bc_min(m, 4 * (tiles * (i + 1) / cuts)) - to.p;
+        bc_pairs_choose__avx2(b.chosen, to.m, call->taps, call->cw, call->a + to.p * call->taps,
                               call->skip);
         for (size_t g = 0; g < groups; g++) {
-            const size_t q = 4 * (vectors * g / groups),
-                         panels = bc_min(4 * (vectors * (g + 1) / groups), call->panels) - q;
-            multiply(&b, call, count, q, panels, i > 0 && groups == 1 && k_words <= BLOCK_WORDS);
-            (call->pop ? emit_sums : emit_bits)(&b, call, p, count, q, panels);
+            to.q = 4 * (vectors * g / groups);
+            to.panels = bc_min(4 * (vectors * (g + 1) / groups), call->panels) - to.q;
+            multiply(&b, &to, i > 0 && groups == 1 && k_words <= PART_WORDS);
         }
     }
 }

@@ -44,4 +44,7 @@ void bc_lists_run(const bc_run *run, const bc_node *node);
  * `base`. They may be shared: not to be changed. Returns how many words the kernel has to skip. */
 size_t bc_lists_find(bc_task *task);
 
+/* binary_spread.c: the task's weights in group g in the form of kernels->spread; NULL: none. */
+const char *bc_spread_find(const bc_task *task, size_t g);
+
 #endif

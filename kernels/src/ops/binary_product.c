@@ -60,41 +60,60 @@ static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
     return status;
 }
 
-/* skip: words under every pointer before those of the first group. */
+/* Kernels take weights as panels, and spread where the session has them so. */
 static void threshold_task(const bc_task *task, size_t skip, const char *weights) {
     const bc_node *node = task->node;
+    const bc_kernels *kernels = task->run->kernels;
+    const uint64_t **a = (const uint64_t **)(void *)task->pointers;
     size_t stride;
     uint8_t *bits = bc_task_bits(task, node->steps[0].value, &stride);
     bc_zero_tail(task, bits, stride);
     for (size_t g = 0; g < node->groups; g++, weights += node->panels * node->panel_bytes) {
-        task->run->kernels->bgemm_tau(task->m, task->panels, node->taps, node->inner,
-                                      (const uint64_t **)(void *)task->pointers,
-                                      skip + g * node->inner,
-                                      (const uint64_t *)(const void *)weights, task->pixel,
-                                      bits + g * node->group_out / 8, stride);
+        const uint64_t *w = (const uint64_t *)(const void *)weights;
+        const void *spread = bc_spread_find(task, g);
+        const size_t from = skip + g * node->inner;
+        uint8_t *out = bits + g * node->group_out / 8;
+        if (spread)
+            kernels->bgemm_tau_spread(task->m, task->panels, node->taps, node->inner, a, from, w,
+                                      spread, task->pixel, out, stride);
+        else
+            kernels->bgemm_tau(task->m, task->panels, node->taps, node->inner, a, from, w,
+                               task->pixel, out, stride);
         for (size_t p = 0; p < task->m && g + 1 < node->groups; p++)
             task->pixel[p] += node->panels * BC_PANEL_BINARY;
     }
 }
 
+static void sums_of_group(const bc_task *task, size_t g, size_t skip, const char *weights) {
+    const bc_node *node = task->node;
+    const bc_kernels *kernels = task->run->kernels;
+    const uint64_t **a = (const uint64_t **)(void *)task->pointers;
+    const uint64_t *w = (const uint64_t *)(const void *)weights;
+    const void *spread = bc_spread_find(task, g);
+    const size_t from = skip + g * node->inner;
+    int32_t *acc = task->acc + g * node->group_out;
+    if (spread)
+        kernels->bgemm_spread(task->m, task->panels, node->taps, node->inner, a, from, w, spread,
+                              acc, task->ld);
+    else
+        kernels->bgemm(task->m, task->panels, node->taps, node->inner, a, from, w, acc, task->ld);
+}
+
+/* skip: words under every pointer before those of the first group. */
 static void sums_task(const bc_task *task, size_t skip, const char *weights) {
     const bc_node *node = task->node;
-    const uint64_t **a = (const uint64_t **)(void *)task->pointers;
     const bc_row_step source = {
         .op = BC_ROW_POP, .x = task->acc, .base = task->pixel, .ld = task->ld};
-    if (node->groups == 1 && node->steps[0].op != BC_STEP_THRESHOLD) {
+    if (node->groups == 1 && node->steps[0].op != BC_STEP_THRESHOLD && !bc_spread_find(task, 0)) {
         bc_row_step list[BC_MOST_LINKS];
         const size_t count = bc_epilogue_list(task, source, list);
-        task->run->kernels->bgemm_steps(task->m, task->c, node->taps, node->inner, a, skip,
-                                        (const uint64_t *)(const void *)weights, task->acc,
-                                        task->ld, list, count);
+        task->run->kernels->bgemm_steps(
+            task->m, task->c, node->taps, node->inner, (const uint64_t **)(void *)task->pointers,
+            skip, (const uint64_t *)(const void *)weights, task->acc, task->ld, list, count);
         return;
     }
     for (size_t g = 0; g < node->groups; g++, weights += node->panels * node->panel_bytes)
-        /* columns beyond the group are overwritten by the next one */
-        task->run->kernels->bgemm(task->m, task->panels, node->taps, node->inner, a,
-                                  skip + g * node->inner, (const uint64_t *)(const void *)weights,
-                                  task->acc + g * node->group_out, task->ld);
+        sums_of_group(task, g, skip, weights); /* columns beyond it: the next one's */
     if (node->steps[0].op != BC_STEP_THRESHOLD) {
         bc_epilogue_from(task, source);
         return;
