@@ -232,8 +232,8 @@ class _PRelu(torch.autograd.Function):
 
 
 def empty(n: int, c: int, height: int, width: int) -> Tensor:
-    """Memory in the order N, H, W, C; (N, C, H, W) to torch."""
-    return torch.empty(n, height, width, c).permute(0, 3, 1, 2)
+    """Memory in the order N, H, W, C; (N, C, H, W) to torch, and no view, so that it may be changed in place."""
+    return torch.empty(n, c, height, width, memory_format=torch.channels_last)
 
 
 def channels_last(x: Tensor) -> Tensor:

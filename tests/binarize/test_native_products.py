@@ -215,6 +215,12 @@ def test_without_floats_torch_multiplies_what_is_binary_on_one_side() -> None:
         torch.testing.assert_close(got[name], want[name], rtol=1e-5, atol=1e-5, msg=name)
 
 
+def test_what_comes_out_may_be_changed_in_place() -> None:
+    net = nn.Sequential(BinaryConv2d(16, 16, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    graph = fx.GraphModule(net, LeafTracer().trace(net)).train()
+    assert_like_torch(graph, torch.randn(2, 16, 3, 5), torch.randn(2, 16), served=1)
+
+
 def test_chains_of_modules_are_those_of_torch() -> None:
     graph, x = chains(), torch.randn(4, 3, 9, 7)
     assert_like_torch(graph, x, torch.randn(4, 32), served=3)
