@@ -35,7 +35,7 @@ struct bc_run {
     bc_plan_ahead ahead;
     bool bands;            /* pooling may be done with the convolution in front of it */
     const bc_node *loaded; /* the node whose copy samples are loaded into, past the input value */
-    char **spread;        /* per node: weights as kernels->spread makes them, or NULL */
+    char **spread;         /* per node: weights as kernels->spread makes them, or NULL */
 };
 
 /* A rectangle of a node's output: m pixels from p0 on, panels of filters. */
