@@ -91,7 +91,7 @@ static bc_status spread_weights(bc_session *session, bc_error *error) {
     if (!bytes)
         return BC_OK;
     run->spread = calloc(model->node_count, sizeof *run->spread);
-    session->spread_memory = calloc(1, bytes + bc_block_align(bytes));
+    session->spread_memory = calloc(1, bc_block_room(bytes));
     if (!run->spread || !session->spread_memory)
         return bc_fail(error, BC_ERR_MEMORY, -1, "no memory for %zu bytes of weights", bytes);
     char *to = bc_align_block(session->spread_memory, bytes);

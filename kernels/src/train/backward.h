@@ -24,6 +24,16 @@ typedef struct bc_backward {
     size_t together; /* most images that one call brings */
 } bc_backward;
 
+/* Where the parts of one thread's memory begin, each at a cache line; returns what all take. */
+static inline size_t bc_lay_out(const size_t *bytes, size_t count, size_t *at) {
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++) {
+        at[i] = total;
+        total += bc_round_up(bytes[i], 64);
+    }
+    return total;
+}
+
 /* ---- input_gradient.c ---- */
 
 void bc_input_gradient_shape(bc_backward *b);

@@ -48,11 +48,8 @@ static size_t cut(const bc_backward *b, char *from, parts *m) {
                             block_rows(b) * c->ow * c->c_out * sizeof *m->dy,
                             most_pairs(c) * c->c_out * sizeof *m->acc,
                             most_pairs(c) * block_rows(b) * sizeof *m->rows};
-    size_t at[sizeof bytes / sizeof *bytes], total = 0;
-    for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++) {
-        at[i] = total;
-        total += bc_round_up(bytes[i], 64);
-    }
+    size_t at[sizeof bytes / sizeof *bytes];
+    const size_t total = bc_lay_out(bytes, sizeof bytes / sizeof *bytes, at);
     if (from)
         *m = (parts){.planes = (float *)(void *)(from + at[0]),
                      .dy = (float *)(void *)(from + at[1]),

@@ -35,11 +35,8 @@ static size_t cut(const bc_backward *b, char *from, parts *m) {
                             octets * 16,
                             b->together * plane_bytes(c) * c->c_in / 8,
                             c->k * sizeof *m->rows};
-    size_t at[sizeof bytes / sizeof *bytes], total = 0;
-    for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++) {
-        at[i] = total;
-        total += bc_round_up(bytes[i], 64);
-    }
+    size_t at[sizeof bytes / sizeof *bytes];
+    const size_t total = bc_lay_out(bytes, sizeof bytes / sizeof *bytes, at);
     if (from)
         *m = (parts){.table = (float *)(void *)(from + at[0]),
                      .rest = (float *)(void *)(from + at[1]),
