@@ -31,6 +31,7 @@ ONLY = {
         "native",
         "runtime",
         "bench.network",
+        "binarize.native_forwards",
         "binarize.native_functions",
         "binarize.native_products",
         "finetune.memory",

@@ -12,30 +12,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import byref, c_void_p
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from bincompress.binarize.modules import BinaryConv2d, BinaryLinear, Pair, Shift, Sign
-from bincompress.binarize.native_functions import (
-    ESTIMATORS,
-    IDENTITY,
-    Convolution,
-    batch_norm,
-    binary_conv2d,
-    binary_linear,
-    prelu,
+from bincompress.binarize.modules import BinaryConv2d, BinaryLinear, Shift, Sign
+from bincompress.binarize.native_forwards import (
+    CHANNELS,
+    Front,
+    all_binary,
+    conv_product,
+    deferred,
+    dense_product,
+    is_native,
+    norm_add,
+    norm_alone,
+    passes_on,
+    serves_conv,
+    serves_norm,
 )
+from bincompress.binarize.native_functions import ESTIMATORS, prelu
 from bincompress.errors import NativeError
 from bincompress.graph import Add, node_module
 from bincompress.native import call, library
 
-_CHANNELS = 16  # the kernels take multiples of this
-_MOST_KERNEL, _MOST_THREADS = 64, 64  # of bc_train_bits, rows or columns; of bc_trainer_open
-Condition = Callable[[Tensor], bool]
-Front = nn.BatchNorm2d | Shift  # of a sign
+_MOST_THREADS = 64  # of bc_trainer_open
 
 
 @contextmanager
@@ -112,30 +115,30 @@ class _Patches:
 
     def _patch_sign(self, node: fx.Node, sign: Sign) -> None:
         readers = [node_module(self._graph, user) if user.op == "call_module" else None for user in node.users]
-        convs = [layer for layer in readers if isinstance(layer, BinaryConv2d) and _serves(layer)]
+        convs = [layer for layer in readers if isinstance(layer, BinaryConv2d) and serves_conv(layer)]
         front: Front | None = None
         alone = len(convs) == len(readers) and not sign._forward_hooks  # nobody else sees the signs
         if alone and sign.estimator in ESTIMATORS and not sign.stochastic:
-            sign.deferred = _native if self._floats else _all_binary(convs)
+            sign.deferred = is_native if self._floats else all_binary(convs)
             module = self._before(node)
             pads = any(layer.pad_value and layer.padding != (0, 0) for layer in convs)  # behind the sign
             once = len(convs) == 1  # a norm moves its averages
-            if not pads and (isinstance(module, Shift) or (once and _serves_norm(module))):
+            if not pads and (isinstance(module, Shift) or (once and serves_norm(module))):
                 front = module
         if front is not None:
-            self._forward(front, _deferred(front, _passes(sign, front), self._trainer))
+            self._forward(front, deferred(front, passes_on(sign, front), self._trainer))
         for layer in convs:
-            layer.product = _product(self._trainer, sign, front, self._floats)
+            layer.product = conv_product(self._trainer, sign, front, self._floats)
         self._signs.append(sign)
         self._layers += convs
 
     def _patch_weights(self, node: fx.Node, layer: BinaryConv2d) -> None:
-        if self._floats and layer.product is None and _serves(layer):
-            layer.product = _product(self._trainer, None, None, self._floats)
+        if self._floats and layer.product is None and serves_conv(layer):
+            layer.product = conv_product(self._trainer, None, None, self._floats)
             self._layers.append(layer)
 
     def _patch_dense(self, node: fx.Node, layer: BinaryLinear) -> None:
-        if layer.in_features % _CHANNELS or layer.out_features % _CHANNELS or layer.product is not None:
+        if layer.in_features % CHANNELS or layer.out_features % CHANNELS or layer.product is not None:
             return
         (source,) = node.all_input_nodes
         while source.op == "call_module" and isinstance(node_module(self._graph, source), nn.Flatten):
@@ -143,7 +146,7 @@ class _Patches:
         module = node_module(self._graph, source) if source.op == "call_module" else None
         sign = module if isinstance(module, Sign) else None
         if sign is not None or self._floats:
-            layer.product = _dense(self._trainer, sign, self._floats)
+            layer.product = dense_product(self._trainer, sign, self._floats)
             self._layers.append(layer)
 
     def _patch_prelu(self, node: fx.Node, module: nn.PReLU) -> None:
@@ -153,7 +156,7 @@ class _Patches:
         lead, trail = (m if isinstance(m, Shift) and m not in self._patched else None for m in (before, after))
 
         def serves(x: Tensor) -> bool:
-            return _native(x) and module.weight.numel() == x.shape[1]
+            return is_native(x) and module.weight.numel() == x.shape[1]
 
         def forward(x: Tensor) -> Tensor:
             if not serves(x):
@@ -163,21 +166,21 @@ class _Patches:
         self._forward(module, forward)
         for shift in (lead, trail):
             if shift is not None:
-                self._forward(shift, _deferred(shift, serves, self._trainer))
+                self._forward(shift, deferred(shift, serves, self._trainer))
 
     def _patch_add(self, node: fx.Node, add: Add) -> None:
         if len(node.all_input_nodes) != 2:  # a tensor added to itself
             return
         for index in (0, 1):
             norm = self._before(node, index)
-            if _serves_norm(norm):
-                self._forward(norm, _deferred(norm, lambda x: True, self._trainer))
-                self._forward(add, _norm_add(norm, index, self._trainer, relu=self._take_relu(node)))
+            if serves_norm(norm):
+                self._forward(norm, deferred(norm, lambda x: True, self._trainer))
+                self._forward(add, norm_add(norm, index, self._trainer, relu=self._take_relu(node)))
                 return
 
     def _patch_norm(self, node: fx.Node, norm: nn.BatchNorm2d) -> None:
-        if _serves_norm(norm):
-            self._forward(norm, _norm(norm, self._trainer, relu=self._take_relu(node)))
+        if serves_norm(norm):
+            self._forward(norm, norm_alone(norm, self._trainer, relu=self._take_relu(node)))
 
     def _take_relu(self, node: fx.Node) -> bool:
         """Whether a ReLU alone reads this module; it will pass its input on, for the module does its work."""
@@ -192,118 +195,3 @@ class _Patches:
 
 def _amount(shift: Shift | None) -> Tensor | None:
     return None if shift is None else shift.shift
-
-
-def _serves(layer: BinaryConv2d) -> bool:
-    return (
-        layer.groups == 1
-        and layer.dilation == (1, 1)
-        and layer.in_channels % _CHANNELS == 0
-        and layer.out_channels % _CHANNELS == 0
-        and all(p < k <= _MOST_KERNEL for p, k in zip(layer.padding, layer.kernel_size, strict=True))
-    )
-
-
-def _serves_norm(module: nn.Module | None) -> TypeGuard[nn.BatchNorm2d]:
-    """Subclasses compute something else."""
-    return type(module) is nn.BatchNorm2d and module.affine and module.track_running_stats
-
-
-def _native(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype == torch.float32 and x.dim() == 4
-
-
-def _trains(norm: nn.BatchNorm2d, x: Tensor) -> bool:
-    """Whether a norm takes its statistics from x; from a single pixel there are none, and torch says so."""
-    return norm.training and _native(x) and x.numel() > x.shape[1]
-
-
-def _all_binary(layers: list[BinaryConv2d]) -> Condition:
-    """Whether a sign may pass its input on as it is: all that read it take the signs themselves."""
-    return lambda x: _native(x) and all(layer.binarize_weight for layer in layers)
-
-
-def _passes(sign: Sign, front: nn.Module) -> Condition:
-    """Whether what is in front of a sign may pass its input on as the sign does."""
-
-    def passes(x: Tensor) -> bool:
-        ready = not isinstance(front, nn.BatchNorm2d) or _trains(front, x)
-        return ready and sign.binarize and sign.deferred is not None and sign.deferred(x)
-
-    return passes
-
-
-def _deferred(module: Front, passes: Condition, trainer: c_void_p) -> Callable[[Tensor], Tensor]:
-    """A forward that passes x on where the module behind it will do this one's work."""
-    if isinstance(module, nn.BatchNorm2d):
-        norm = module
-        alone = _norm(norm, trainer, relu=False)
-        return lambda x: x if _trains(norm, x) and passes(x) else alone(x)
-    twin = type(module).forward
-    return lambda x: x if passes(x) else twin(module, x)
-
-
-def _norm(norm: nn.BatchNorm2d, trainer: c_void_p, *, relu: bool) -> Callable[[Tensor], Tensor]:
-    """A forward of a norm, or of the ReLU behind it too."""
-    twin = type(norm).forward
-
-    def forward(x: Tensor) -> Tensor:
-        if _trains(norm, x):
-            return batch_norm(x, None, norm, trainer, relu=relu)
-        return _relu_if(relu, twin(norm, x))
-
-    return forward
-
-
-def _norm_add(norm: nn.BatchNorm2d, index: int, trainer: c_void_p, *, relu: bool) -> Callable[[Tensor, Tensor], Tensor]:
-    """An addition of which one operand is the input of a norm that is deferred; or of the ReLU behind it too."""
-
-    def forward(a: Tensor, b: Tensor) -> Tensor:
-        x, addend = (a, b) if index == 0 else (b, a)
-        if not _trains(norm, x):
-            return _relu_if(relu, a + b)
-        if not _native(addend) or addend.shape != x.shape:
-            return _relu_if(relu, batch_norm(x, None, norm, trainer) + addend)
-        return batch_norm(x, addend, norm, trainer, relu=relu)
-
-    return forward
-
-
-def _relu_if(wanted: bool, x: Tensor) -> Tensor:
-    return F.relu(x) if wanted else x
-
-
-def _dense(trainer: c_void_p, sign: Sign | None, floats: bool) -> Callable[[Tensor, Tensor], Tensor]:
-    """Of a dense layer that reads this sign, which is not deferred, or none."""
-
-    def product(x: Tensor, weight: Tensor) -> Tensor:
-        binary_input = sign is not None and sign.binarize
-        served = x.device.type == "cpu" and x.dtype == torch.float32 and x.dim() == 2
-        if not served or not (binary_input or floats):
-            return F.linear(x, weight)
-        return binary_linear(x, weight, trainer, binary_input=binary_input)
-
-    return product
-
-
-def _product(
-    trainer: c_void_p, sign: Sign | None, front: Front | None, floats: bool
-) -> Callable[[Tensor, Tensor, Pair, Pair, bool], Tensor]:
-    """Of a convolution that reads this sign, or none."""
-
-    def product(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, binary_weight: bool) -> Tensor:
-        binary_input = sign is not None and sign.binarize
-        binary = binary_input + binary_weight  # sides
-        if not _native(x) or binary < (1 if floats else 2):
-            return F.conv2d(x, weight, None, stride, padding)
-        if sign is None or not binary_input:
-            return binary_conv2d(x, weight, None, Convolution(trainer, stride, padding, binary_input=False))
-        deferred = sign.deferred is not None and sign.deferred(x)
-        estimator = ESTIMATORS[sign.estimator] if deferred else IDENTITY
-        norm, shift = None, None
-        if front is not None and _passes(sign, front)(x):
-            norm, shift = (front, None) if isinstance(front, nn.BatchNorm2d) else (None, front.shift)
-        of = Convolution(trainer, stride, padding, estimator, norm, binary_weight=binary_weight)
-        return binary_conv2d(x, weight, shift, of)
-
-    return product

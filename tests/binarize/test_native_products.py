@@ -306,3 +306,9 @@ def test_what_the_library_refuses_keeps_to_torch(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1000)
     with native_products(network()) as count:
         assert count == 3, "with as many threads as a trainer can have"
+
+
+def test_images_larger_than_the_library_takes_keep_to_torch() -> None:
+    net = nn.Sequential(nn.BatchNorm2d(16), Sign(), BinaryConv2d(16, 16, (1, 1)), nn.BatchNorm2d(16))
+    graph, x = fx.GraphModule(net, LeafTracer().trace(net)), torch.randn(1, 16, 1, (1 << 15) + 1)
+    assert_like_torch(graph, x, torch.randn(1, 16, 1, (1 << 15) + 1), 1)
