@@ -125,6 +125,7 @@ typedef struct bc_node {
     const uint32_t *col_run; /* how many columns from ow on have one class */
     size_t col_classes;
     const int32_t *base;  /* [class][filters]: acc = base - 2 * pop */
+    bool halved;          /* ... base and acc are half of what they say, the affine has the 2 */
     const int32_t *limit; /* [class][groups][panels * 8]: bit = pop > limit; NULL: base is used */
     size_t limit_stride;  /* elements per class */
     int32_t direct;       /* value id whose rows can hold the accumulators themselves, -1: none */

@@ -11,6 +11,10 @@ bc_status bc_border_base(bc_model *model, bc_node *node, size_t *class_count, bc
 /* binary_border.c: limit[class][group][filter of a whole panel]. */
 bc_status bc_border_limit(bc_model *model, bc_node *node, size_t class_count, bc_error *error);
 
+/* binary_border.c: where no bit of the results changes, makes base half of it, and the scale of the
+ * node's first step twice as large. Changes base, steps, halved. */
+bc_status bc_border_halve(bc_model *model, bc_node *node, size_t class_count, bc_error *error);
+
 /* binary_border.c: task->pixel: for every pixel, its class's row of a table of `stride` elements
  * per class. */
 void bc_border_rows(const bc_task *task, const int32_t *table, size_t stride);
