@@ -38,11 +38,8 @@ void bc_bit_pointers(const bc_run *run, const bc_node *node, size_t p0, size_t m
                      const void **pointers);
 
 /* binary_lists.c: where it pays, lets tasks share lists, once `chunk` is known. Changes listed,
- * list_bytes, margin_bytes, prep_bytes. */
-void bc_lists_choose(bc_node *node);
-
-/* binary_lists.c: makes these lists, behind the copies in the run's prep memory. */
-void bc_lists_run(const bc_run *run, const bc_node *node);
+ * list_bytes, list_at, margin_bytes, prep_bytes, and list_bytes of the model. */
+void bc_lists_choose(bc_model *model, bc_node *node);
 
 /* binary_lists.c: task->pointers, and task->pixel, which are the pixels' rows of `limit` or else of
  * `base`. They may be shared: not to be changed. Returns how many words the kernel has to skip. */

@@ -58,7 +58,7 @@ static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
     if (!status && node->taps <= FEW_TAPS)
         node->chunk = bc_max(node->chunk, larger_chunk(node));
     if (!status)
-        bc_lists_choose(node);
+        bc_lists_choose(model, node);
     return status;
 }
 
@@ -139,8 +139,6 @@ static void product_task(const bc_task *given) {
 static void run(const bc_run *run, const bc_node *node) {
     if (node->prep_bytes)
         (node->rows.columns ? bc_bit_rows_run : bc_bit_margins_run)(run, node);
-    if (node->listed)
-        bc_lists_run(run, node);
     bc_run_tasks(run, node, run->kernels->mr_binary, product_task);
 }
 
