@@ -152,10 +152,11 @@ static void run(const bc_kernels *k, const task *t) {
         case SUMS:
             k->bgemm_steps(
                 m, out, t->taps, t->cin, a, 0, t->weights, acc, out,
-                (const bc_row_step[]){{.op = BC_ROW_POP, .x = acc, .base = t->rows + p, .ld = out},
+                (const bc_row_step[]){{.op = BC_ROW_HALF, .x = acc, .base = t->rows + p, .ld = out},
                                       {.op = BC_ROW_AFFINE, .scale = t->scale, .bias = t->scale},
+                                      {.op = BC_ROW_RELU},
                                       {.op = BC_ROW_STORE, .to = y, .ld = out}},
-                3);
+                4);
             break;
         case FLOAT:
             k->fgemm(m, out, t->taps, t->cin, a, t->weights, y, out, NULL);

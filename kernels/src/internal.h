@@ -69,6 +69,7 @@ typedef enum bc_row_op {
     BC_ROW_LOAD, /* x[p * ld + i], floats */
     BC_ROW_I32,  /* (float)x[p * ld + i], int32; exact */
     BC_ROW_POP,  /* (float)(base[p][i] - 2 * x[p * ld + i]), int32; exact */
+    BC_ROW_HALF, /* (float)(base[p][i] - x[p * ld + i]), int32; exact */
     /* every operation is rounded on its own */
     BC_ROW_AFFINE,   /* y * scale[i], + bias[i] */
     BC_ROW_RELU,     /* y > 0 ? y : +0 */
@@ -122,8 +123,9 @@ typedef struct bc_kernels {
                       size_t out_stride);
 
     /* The same product of c filters, then its epilogue: what bgemm to pop and steps(m, c, list,
-     * count) do, where list[0] is BC_ROW_POP of pop and ld. For w of ceil(c / 8) panels.
-     * pop: memory for m rows of panels * 8; what it holds afterwards is undefined. */
+     * count) do, where list[0] is BC_ROW_POP of pop and ld, or BC_ROW_HALF of them with
+     * BC_ROW_AFFINE behind it. For w of ceil(c / 8) panels. pop: memory for m rows of panels * 8;
+     * what it holds afterwards is undefined. */
     void (*bgemm_steps)(size_t m, size_t c, size_t taps, size_t cw, const uint64_t *const *a,
                         size_t skip, const uint64_t *w, int32_t *pop, size_t ld,
                         const bc_row_step *list, size_t count);

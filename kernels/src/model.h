@@ -108,6 +108,7 @@ typedef struct bc_node {
     bc_copy copy;        /* of the main input, if the node makes one by bc_copy_input */
     size_t margin_bytes; /* from the copied margins of one row of the input to the next; 0: none */
     size_t listed, list_bytes; /* of binary ops: pixels whose pointers tasks share, memory for it */
+    uint64_t list_at;          /* ... its place in the memory for all lists of a session */
     size_t prep_bytes;   /* memory per sample for a converted copy of the main input, 0: none */
     size_t table_octets; /* tables per sample, of eight channels each, made of the main input */
     const void *pad;     /* one padding pixel */
@@ -125,6 +126,7 @@ typedef struct bc_node {
     const uint32_t *col_run; /* how many columns from ow on have one class */
     size_t col_classes;
     const int32_t *base;  /* [class][filters]: acc = base - 2 * pop */
+    bool halved;          /* ... base and acc are half of what they say, the affine has the 2 */
     const int32_t *limit; /* [class][groups][panels * 8]: bit = pop > limit; NULL: base is used */
     size_t limit_stride;  /* elements per class */
     int32_t direct;       /* value id whose rows can hold the accumulators themselves, -1: none */
@@ -143,6 +145,7 @@ struct bc_model {
     bc_value *values;
     bc_node *nodes;
     uint32_t value_count, node_count, input, output;
+    uint64_t list_bytes; /* of all nodes */
     size_t norm_count;
     const float *mean, *std;
     size_t class_count;

@@ -1,5 +1,5 @@
-/* session.c: a model with memory and threads of its own. All memory is one block, planned when the
- * session is opened. */
+/* session.c: a model with memory and threads of its own. All memory of values is one block, planned
+ * when the session is opened; what else it keeps has blocks of its own. */
 #define _POSIX_C_SOURCE 200809L
 #include "session.h"
 
@@ -38,13 +38,13 @@ static bc_status allocate(bc_session *session, bool keep_all, bc_error *error) {
         const bc_node *node = &model->nodes[n];
         const size_t table = bc_max(run->kernels->ttable_octet, run->kernels->qtable_octet);
         const uint64_t bytes = node->prep_bytes + (uint64_t)node->table_octets * table,
-                       all = bytes * session->batch + node->list_bytes;
+                       all = bytes * session->batch;
         prep = all > prep ? all : prep;
     }
     for (size_t v = 0; v < model->value_count; v++)
         bound += ((uint64_t)model->values[v].bytes + 64) * session->batch;
     prep = (prep + 63) / 64 * 64;
-    bound += prep + (uint64_t)run->scratch_bytes * run->thread_count;
+    bound += prep + model->list_bytes + (uint64_t)run->scratch_bytes * run->thread_count;
     /* what no sharing of memory could make too large may not be too large: so nothing below
      * overflows */
     if (bound > MAX_ARENA_BYTES || bound > SIZE_MAX / 2)
@@ -79,6 +79,21 @@ static bc_status allocate(bc_session *session, bool keep_all, bc_error *error) {
     }
     free(offsets);
     return status;
+}
+
+/* Lists of pointers into what is allocated, in a block of their own. */
+static bc_status make_lists(bc_session *session, bc_error *error) {
+    const bc_model *model = session->model;
+    const size_t bytes = (size_t)model->list_bytes;
+    if (!bytes)
+        return BC_OK;
+    session->list_memory = calloc(1, bc_block_room(bytes));
+    if (!session->list_memory)
+        return bc_fail(error, BC_ERR_MEMORY, -1, "no memory for %zu bytes of pointers", bytes);
+    session->run.lists = bc_align_block(session->list_memory, bytes);
+    for (size_t n = 0; n < model->node_count; n++)
+        bc_lists_make(&session->run, &model->nodes[n]);
+    return BC_OK;
 }
 
 /* Weights in the form of the session's kernels, in a block of their own. */
@@ -146,6 +161,8 @@ bc_status bc_session_open(const bc_model *model, const bc_session_options *optio
         session->run.loaded = bc_input_copied(model);
     bc_status status = allocate(session, given.flags & BC_SESSION_KEEP_ALL, error);
     if (!status)
+        status = make_lists(session, error);
+    if (!status)
         status = bc_ahead_plan(&session->run, session->batch, bc_cache_bytes(), error);
     if (!status)
         status = spread_weights(session, error);
@@ -168,6 +185,7 @@ void bc_session_close(bc_session *session) {
         return;
     bc_threads_close(session->run.threads);
     free(session->memory);
+    free(session->list_memory);
     free(session->spread_memory);
     free(session->run.spread);
     free(session->values);

@@ -30,6 +30,7 @@ struct bc_run {
     size_t n;             /* samples now */
     char *const *values;  /* memory of each value, n samples after each other */
     char *prep;           /* converted copy of a node's main input */
+    char *lists;          /* of pointers, that binary nodes made when the session was opened */
     char *scratch;        /* per thread */
     size_t scratch_bytes; /* of one thread */
     bc_plan_ahead ahead;
@@ -92,6 +93,10 @@ bc_ahead bc_ahead_of(const bc_task *task);
 size_t bc_spread_bytes(const bc_run *run, const bc_node *node, size_t batch);
 void bc_spread(const bc_run *run, const bc_node *node, char *to);
 
+/* ops/binary_lists.c: makes the lists of a node that has any, of pointers into the session's
+ * memory, which stays where it is. */
+void bc_lists_make(const bc_run *run, const bc_node *node);
+
 /* epilogue.c: sends the task's rows, which `source` (a BC_ROW_ source) finds, through the steps of
  * the node. */
 void bc_epilogue_from(const bc_task *task, bc_row_step source);
@@ -133,6 +138,7 @@ struct bc_session {
     char *arena;
     size_t arena_bytes;
     char **values;
+    char *list_memory;   /* what run.lists points into */
     char *spread_memory; /* what run.spread points into */
     float *pixel_table;  /* [c][256]: what a raw pixel is to a network with float input */
     uint64_t *node_ns;

@@ -127,9 +127,13 @@ static void check_limits(size_t words) {
     cases++;
 }
 
+/* Epilogues of products, which kernels may know parts of: the most common one, and one of nearly
+ * every kind of step, from either source. */
+typedef enum program { USUAL, USUAL_HALF, EVERY, EVERY_HALF, NO_AFFINE, PROGRAMS } program;
+
 /* The product with its epilogue: filters that end anywhere in a panel, bases that pixels share or
  * not. */
-static void check_steps(shape s, fill f) {
+static void check_program(shape s, fill f, program which) {
     const size_t rows = s.m + s.taps, n = s.panels * 8, c = n - random64() % 8, ld = n + 3,
                  w_words = n * s.taps * s.c, stride = (c + 7) / 8 + 1,
                  y_bytes = ((s.m - 1) * (c + 2) + c) * 4, bytes = 2 * y_bytes + s.m * stride;
@@ -149,13 +153,23 @@ static void check_steps(shape s, fill f) {
     const int32_t *const *base = (const int32_t *const *)(const void *)indirection(
         s.m, 1, bases, f == FILL_RANDOM ? 2 : 1, c * 4);
     const bc_kernels *scalar = &bc_kernels_scalar;
+    const bc_row_op third = random64() % 4 ? BC_ROW_RELU : BC_ROW_PRELU;
     void *want = NULL;
     size_t skip = 0;
     for (size_t t = 0; t <= tables_count; t++) {
         const bc_kernels *k = t == 0 ? scalar : tables[t - 1];
         uint8_t *got = guarded(bytes, 4);
-        const bc_row_step list[] = {
-            {.op = BC_ROW_POP, .x = pop, .base = base, .ld = ld},
+        const bc_row_op source =
+            which == USUAL_HALF || which == EVERY_HALF ? BC_ROW_HALF : BC_ROW_POP;
+        const bc_row_step usual[] = {
+            {.op = source, .x = pop, .base = base, .ld = ld},
+            {.op = BC_ROW_AFFINE, .scale = scale, .bias = bias},
+            {.op = third, .scale = scale},
+            {.op = BC_ROW_STORE, .to = got, .ld = c + 2},
+        };
+        const bc_row_step every[] = {
+            usual[0],
+            which == NO_AFFINE ? (bc_row_step){.op = BC_ROW_RELU} : usual[1],
             {.op = BC_ROW_MUL_MAP, .x = map},
             {.op = BC_ROW_STORE, .to = got, .ld = c + 2},
             {.op = BC_ROW_AFFINE, .scale = scale, .bias = bias},
@@ -164,17 +178,24 @@ static void check_steps(shape s, fill f) {
             {.op = BC_ROW_SIGN, .to = got + 2 * y_bytes, .ld = stride},
             {.op = BC_ROW_STORE, .to = got + y_bytes, .ld = c + 2},
         };
-        k->bgemm_steps(s.m, c, s.taps, s.c, a, skip, w, pop, ld, list, COUNT(list));
+        if (which <= USUAL_HALF)
+            k->bgemm_steps(s.m, c, s.taps, s.c, a, skip, w, pop, ld, usual, COUNT(usual));
+        else
+            k->bgemm_steps(s.m, c, s.taps, s.c, a, skip, w, pop, ld, every, COUNT(every));
         if (t == 0) {
             want = got;
             skip = move_back(a, s.m * s.taps);
         } else {
-            failures +=
-                differs(want, got, bytes, k, WHAT("bgemm_steps, %zu filters,"), c, SHAPE(s, f));
+            failures += differs(want, got, bytes, k, WHAT("bgemm_steps, program %d, %zu filters,"),
+                                (int)which, c, SHAPE(s, f));
         }
     }
     release_all();
     cases++;
+}
+
+static void check_steps(shape s, fill f) {
+    check_program(s, f, (program)(random64() % PROGRAMS));
 }
 
 static void check_float(shape s, fill f) {
@@ -288,7 +309,8 @@ int check_products(void) {
                                      {36, 3, 2, 3},  {41, 6, 5, 1},   {43, 2, 1, 1}};
         for (size_t i = 0; i < COUNT(many); i++) {
             check_binary(many[i], f);
-            check_steps(many[i], f);
+            for (program which = 0; which < PROGRAMS; which++)
+                check_program(many[i], f, which);
         }
         check_steps((shape){13, 19, 9, 5}, f);
         check_integer((shape){4, 2, 1, 4097}, f); /* several blocks of K */

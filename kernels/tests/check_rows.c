@@ -2,6 +2,7 @@
  * scalar. */
 #include "check.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -104,9 +105,10 @@ static void check_sources(rows r) {
         (const int32_t *const *)(const void *)indirection(r.m, 1, bases, 2, r.c * 4);
     const float *scale = floats(r.c, FILL_RANDOM), *bias = floats(r.c, FILL_RANDOM);
     const void *blank = guarded(2 * r.bytes + r.m * stride, 4);
-    const bc_row_step sources[2] = {{.op = BC_ROW_I32, .x = acc, .ld = r.ld},
-                                    {.op = BC_ROW_POP, .x = pop, .base = base, .ld = r.ld}};
-    for (size_t i = 0; i < 2; i++) {
+    const bc_row_step sources[3] = {{.op = BC_ROW_I32, .x = acc, .ld = r.ld},
+                                    {.op = BC_ROW_POP, .x = pop, .base = base, .ld = r.ld},
+                                    {.op = BC_ROW_HALF, .x = pop, .base = base, .ld = r.ld}};
+    for (size_t i = 0; i < 3; i++) {
         COMPARE("steps, from integers", blank, 2 * r.bytes + r.m * stride, {
             uint8_t *bits = (uint8_t *)out + 2 * r.bytes;
             const bc_row_step list[] = {
@@ -118,6 +120,50 @@ static void check_sources(rows r) {
             k->steps(r.m, r.c, list, sizeof list / sizeof *list);
         });
     }
+    release_all();
+}
+
+/* What nodes rely on that are halved (ops/binary_border.c): from half of even bases by twice the
+ * scale comes what comes from both as they are, bit for bit, up to the largest scale that can be
+ * doubled and down to the smallest. The former by every table, the latter by scalar. */
+static void check_halves(rows r) {
+    static const float extremes[] = {0,         -0.0f,      0x1p-149f,   -0x1p-149f,
+                                     0x3p-149f, 0x1p-127f,  0x1p-126f,   -0x1.fffffep-127f,
+                                     0x1p126f,  -0x1p+126f, FLT_MAX / 2, -FLT_MAX / 2};
+    const size_t n = r.bytes / 4;
+    const int32_t *pop = integers(n, r.f, LIMIT_24 / 4);
+    int32_t *bases = integers(4 * r.c, FILL_RANDOM, LIMIT_24 / 8);
+    float *scales = floats(2 * r.c, FILL_RANDOM), *bias = floats(r.c, FILL_RANDOM);
+    for (size_t i = 0; i < r.c; i++) {
+        const uint64_t random = random64();
+        /* sums near 0, and often 0, beside those of all sizes */
+        if (random % 2)
+            bases[i] = pop[random64() % r.m * r.ld + i];
+        bases[r.c + i] = bases[i] * 2;
+        if (random % 3)
+            scales[i] = extremes[(random >> 8) % (sizeof extremes / sizeof *extremes)];
+        if (random % 5 < 2)
+            bias[i] = random % 5 ? -0.0f : 0;
+        else if (random % 5 < 3)
+            bias[i] *= 0x1p-140f;
+        scales[r.c + i] = 2 * scales[i];
+    }
+    const int32_t *const *half =
+                             (const int32_t *const *)(const void *)indirection(r.m, 1, bases, 1, 0),
+                         *const *base = (const int32_t *const *)(const void *)indirection(
+                             r.m, 1, bases + r.c, 1, 0);
+    const void *blank = guarded(r.bytes, 4);
+    COMPARE("steps, halved", blank, r.bytes, {
+        const bool plain = out == want;
+        const bc_row_step list[] = {
+            {.op = plain ? BC_ROW_POP : BC_ROW_HALF,
+             .x = pop,
+             .base = plain ? base : half,
+             .ld = r.ld},
+            {.op = BC_ROW_AFFINE, .scale = scales + (plain ? 0 : r.c), .bias = bias},
+            {.op = BC_ROW_STORE, .to = out, .ld = r.ld}};
+        k->steps(r.m, r.c, list, sizeof list / sizeof *list);
+    });
     release_all();
 }
 
@@ -229,6 +275,7 @@ int check_rows(void) {
                 for (size_t list = 0; list < STEPS + 3; list++)
                     check_list(r, list);
                 check_sources(r);
+                check_halves(r);
                 check_conversions(r);
                 check_gradients(r);
                 check_pools(r, taps[(i + j) % 4]);

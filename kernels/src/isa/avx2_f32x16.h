@@ -50,6 +50,14 @@ static BC_INLINE f32x16 f32x16_from_pop(const int32_t *base, const int32_t *pop)
     return (f32x16){pop_to_f32x8(base, pop), pop_to_f32x8(base + 8, pop + 8)};
 }
 
+static BC_INLINE __m256 half_to_f32x8(const int32_t *base, const int32_t *pop) {
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(load_i32x8(base), load_i32x8(pop)));
+}
+
+static BC_INLINE f32x16 f32x16_from_half(const int32_t *base, const int32_t *pop) {
+    return (f32x16){half_to_f32x8(base, pop), half_to_f32x8(base + 8, pop + 8)};
+}
+
 static BC_INLINE f32x16 f32x16_add(f32x16 y, f32x16 x) {
     BC_BOTH(_mm256_add_ps);
 }

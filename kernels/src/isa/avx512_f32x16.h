@@ -38,6 +38,11 @@ static BC_INLINE f32x16 f32x16_from_pop(const int32_t *base, const int32_t *pop)
         _mm512_sub_epi32(_mm512_loadu_si512((const void *)base), _mm512_add_epi32(half, half)));
 }
 
+static BC_INLINE f32x16 f32x16_from_half(const int32_t *base, const int32_t *pop) {
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_loadu_si512((const void *)base),
+                                               _mm512_loadu_si512((const void *)pop)));
+}
+
 static BC_INLINE f32x16 f32x16_prelu(f32x16 y, f32x16 slope) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(y, _mm512_setzero_ps(), _CMP_GE_OQ),
                                 _mm512_mul_ps(y, slope), y);

@@ -39,6 +39,11 @@ static BC_INLINE f32x16 f32x16_from_pop(const int32_t *base, const int32_t *pop)
         vcvtq_f32_s32(vsubq_s32(vld1q_s32(base + 4 * j), vshlq_n_s32(vld1q_s32(pop + 4 * j), 1))));
 }
 
+static BC_INLINE f32x16 f32x16_from_half(const int32_t *base, const int32_t *pop) {
+    f32x16 y;
+    BC_EACH4(vcvtq_f32_s32(vsubq_s32(vld1q_s32(base + 4 * j), vld1q_s32(pop + 4 * j))));
+}
+
 static BC_INLINE f32x16 f32x16_add(f32x16 y, f32x16 x) {
     BC_EACH4(vaddq_f32(y.at[j], x.at[j]));
 }

@@ -36,6 +36,11 @@ static BC_INLINE f32x16 f32x16_from_pop(const int32_t *base, const int32_t *pop)
     BC_EACH16((float)(base[j] - 2 * pop[j]));
 }
 
+static BC_INLINE f32x16 f32x16_from_half(const int32_t *base, const int32_t *pop) {
+    f32x16 y;
+    BC_EACH16((float)(base[j] - pop[j]));
+}
+
 static BC_INLINE f32x16 f32x16_add(f32x16 y, f32x16 x) {
     BC_EACH16(y.at[j] + x.at[j]);
 }

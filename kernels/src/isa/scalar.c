@@ -94,6 +94,9 @@ static void steps__scalar(size_t m, size_t c, const bc_row_step *list, size_t co
                 case BC_ROW_POP:
                     y = (float)(s->base[p][i] - 2 * integers[at]);
                     break;
+                case BC_ROW_HALF:
+                    y = (float)(s->base[p][i] - integers[at]);
+                    break;
                 case BC_ROW_AFFINE:
                     y = y * s->scale[i];
                     y = y + s->bias[i];

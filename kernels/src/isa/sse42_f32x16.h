@@ -39,6 +39,11 @@ static BC_INLINE f32x16 f32x16_from_pop(const int32_t *base, const int32_t *pop)
         _mm_cvtepi32_ps(_mm_sub_epi32(load4(base + 4 * j), _mm_slli_epi32(load4(pop + 4 * j), 1))));
 }
 
+static BC_INLINE f32x16 f32x16_from_half(const int32_t *base, const int32_t *pop) {
+    f32x16 y;
+    BC_EACH4(_mm_cvtepi32_ps(_mm_sub_epi32(load4(base + 4 * j), load4(pop + 4 * j))));
+}
+
 static BC_INLINE f32x16 f32x16_add(f32x16 y, f32x16 x) {
     BC_EACH4(_mm_add_ps(y.at[j], x.at[j]));
 }

@@ -46,12 +46,12 @@ static BC_INLINE f32x16 integers_tile(const int32_t *from, size_t n) {
     return n == STEP_NR ? f32x16_from_i32(from) : f32x16_from_i32_some(from, n);
 }
 
-static BC_INLINE f32x16 pop_tile(const int32_t *base, const int32_t *pop, size_t n) {
+static BC_INLINE f32x16 pop_tile(const int32_t *base, const int32_t *pop, size_t n, bool half) {
     int32_t all[STEP_NR] = {0};
     if (n == STEP_NR)
-        return f32x16_from_pop(base, pop);
+        return half ? f32x16_from_half(base, pop) : f32x16_from_pop(base, pop);
     for (size_t i = 0; i < n; i++)
-        all[i] = base[i] - 2 * pop[i];
+        all[i] = base[i] - (half ? 1 : 2) * pop[i];
     return f32x16_from_i32(all);
 }
 
@@ -92,7 +92,16 @@ static BC_INLINE void steps_on(f32x16 *y, const int mr, const size_t n, size_t p
             const int32_t *x = (const int32_t *)step->x + at, *const *base = step->base + p;
             BC_UNROLL
             for (int r = 0; r < mr; r++)
-                y[r] = pop_tile(base[r] + i, x + (size_t)r * ld, n);
+                y[r] = pop_tile(base[r] + i, x + (size_t)r * ld, n, false);
+            break;
+        }
+        case BC_ROW_HALF: {
+            if (!sources)
+                break;
+            const int32_t *x = (const int32_t *)step->x + at, *const *base = step->base + p;
+            BC_UNROLL
+            for (int r = 0; r < mr; r++)
+                y[r] = pop_tile(base[r] + i, x + (size_t)r * ld, n, true);
             break;
         }
         case BC_ROW_AFFINE: {

@@ -11,6 +11,10 @@ bc_status bc_border_base(bc_model *model, bc_node *node, size_t *class_count, bc
 /* binary_border.c: limit[class][group][filter of a whole panel]. */
 bc_status bc_border_limit(bc_model *model, bc_node *node, size_t class_count, bc_error *error);
 
+/* binary_border.c: where no bit of the results changes, makes base half of it, and the scale of the
+ * node's first step twice as large. Changes base, steps, halved. */
+bc_status bc_border_halve(bc_model *model, bc_node *node, size_t class_count, bc_error *error);
+
 /* binary_border.c: task->pixel: for every pixel, its class's row of a table of `stride` elements
  * per class. */
 void bc_border_rows(const bc_task *task, const int32_t *table, size_t stride);
@@ -34,11 +38,8 @@ void bc_bit_pointers(const bc_run *run, const bc_node *node, size_t p0, size_t m
                      const void **pointers);
 
 /* binary_lists.c: where it pays, lets tasks share lists, once `chunk` is known. Changes listed,
- * list_bytes, margin_bytes, prep_bytes. */
-void bc_lists_choose(bc_node *node);
-
-/* binary_lists.c: makes these lists, behind the copies in the run's prep memory. */
-void bc_lists_run(const bc_run *run, const bc_node *node);
+ * list_bytes, list_at, margin_bytes, prep_bytes, and list_bytes of the model. */
+void bc_lists_choose(bc_model *model, bc_node *node);
 
 /* binary_lists.c: task->pointers, and task->pixel, which are the pixels' rows of `limit` or else of
  * `base`. They may be shared: not to be changed. Returns how many words the kernel has to skip. */

@@ -8,8 +8,12 @@
  *         = base - 2 pop; base depends on the filter and on which taps are outside: the border
  *     class of the pixel
  *  4. acc < tau  <=>  pop > (base - tau) / 2  <=>  pop > floor((base - tau) / 2) = limit
+ *  5. acc * scale = (acc / 2) * (2 scale), rounded alike, where acc / 2 = base / 2 - pop is an
+ *     integer and 2 scale is finite; so sums whose first step is an affine need not be doubled
  */
 #include "binary.h"
+
+#include <math.h>
 
 /* Numbers runs of output indices whose window has the same part inside. */
 static uint32_t *axis_classes(bc_model *model, const bc_window *win, bool rows, size_t *count,
@@ -119,6 +123,32 @@ bc_status bc_border_limit(bc_model *model, bc_node *node, size_t class_count, bc
                 (int32_t)half;
         }
     node->limit = limit;
+    return BC_OK;
+}
+
+/* base / 2 and 2 scale, point 5 above, where all of the node allows it. */
+bc_status bc_border_halve(bc_model *model, bc_node *node, size_t class_count, bc_error *error) {
+    const size_t filters = node->filters, count = class_count * filters;
+    bc_step *step = node->steps;
+    if (step->op != BC_STEP_AFFINE)
+        return BC_OK;
+    for (size_t i = 0; i < count; i++)
+        if (node->base[i] % 2)
+            return BC_OK;
+    for (size_t f = 0; f < filters; f++)
+        if (!isfinite(2 * step->scale[f]))
+            return BC_OK;
+    int32_t *base = bc_model_alloc(model, count, sizeof *base, error);
+    float *scale = base ? bc_model_alloc(model, filters, sizeof *scale, error) : NULL;
+    if (!scale)
+        return error->code;
+    for (size_t i = 0; i < count; i++)
+        base[i] = node->base[i] / 2;
+    for (size_t f = 0; f < filters; f++)
+        scale[f] = 2 * step->scale[f];
+    node->base = base;
+    step->scale = scale;
+    node->halved = true;
     return BC_OK;
 }
 

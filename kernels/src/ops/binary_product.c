@@ -48,6 +48,8 @@ static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
         status = make_pad(model, node, error);
     if (!status && threshold && (node->groups == 1 || node->group_out % 8 == 0))
         status = bc_border_limit(model, node, class_count, error);
+    if (!status)
+        status = bc_border_halve(model, node, class_count, error);
     if (status)
         return status;
     node->uses_acc = !node->limit;
@@ -56,7 +58,7 @@ static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
     if (!status && node->taps <= FEW_TAPS)
         node->chunk = bc_max(node->chunk, larger_chunk(node));
     if (!status)
-        bc_lists_choose(node);
+        bc_lists_choose(model, node);
     return status;
 }
 
@@ -102,8 +104,10 @@ static void sums_of_group(const bc_task *task, size_t g, size_t skip, const char
 /* skip: words under every pointer before those of the first group. */
 static void sums_task(const bc_task *task, size_t skip, const char *weights) {
     const bc_node *node = task->node;
-    const bc_row_step source = {
-        .op = BC_ROW_POP, .x = task->acc, .base = task->pixel, .ld = task->ld};
+    const bc_row_step source = {.op = node->halved ? BC_ROW_HALF : BC_ROW_POP,
+                                .x = task->acc,
+                                .base = task->pixel,
+                                .ld = task->ld};
     if (node->groups == 1 && node->steps[0].op != BC_STEP_THRESHOLD && !bc_spread_find(task, 0)) {
         bc_row_step list[BC_MOST_LINKS];
         const size_t count = bc_epilogue_list(task, source, list);
@@ -135,8 +139,6 @@ static void product_task(const bc_task *given) {
 static void run(const bc_run *run, const bc_node *node) {
     if (node->prep_bytes)
         (node->rows.columns ? bc_bit_rows_run : bc_bit_margins_run)(run, node);
-    if (node->listed)
-        bc_lists_run(run, node);
     bc_run_tasks(run, node, run->kernels->mr_binary, product_task);
 }
 
