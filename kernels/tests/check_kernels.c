@@ -198,6 +198,7 @@ int main(int argc, char **argv) {
     }
     seed_random(seed);
     failures += check_products();
+    failures += check_images();
     seed_random(seed);
     failures += check_weights();
     seed_random(seed);

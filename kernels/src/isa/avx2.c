@@ -17,11 +17,11 @@ BC_BGEMM_STEPS(bgemm_steps, bc_bgemm__avx2, steps)
 #define VF __m256
 #define BC_MM(name) _mm256_##name
 #define BC_KEEP BC_KEEP_X
-enum { ACCUMULATORS = 12, BITS_STEPS = 32, BITS_VECTORS = 4 };
-#define BITS_MACS (BITS_STEPS * BITS_VECTORS * 3 * 256u)
+enum { ACCUMULATORS = 12, BITS_STEPS = 14, BITS_VECTORS = 4 };
+#define BITS_MACS (BITS_STEPS * BITS_VECTORS * 7 * 256u)
 #include "peak_x86.h"
 
-/* What avx2_bgemm_tile.c does to three steps of 4 bits of two pixels: 3 vpshufb, 2 vpaddb; vpaddb;
+/* What avx2_bgemm_tile.h does to seven steps of 4 bits of two pixels: 7 vpshufb, 6 vpaddb; vpaddb;
  * vpsrlw, vpaddb; for as many vectors side by side as it has. */
 static uint64_t bits_peak(uint64_t rounds, V x, V v) {
     V all[BITS_VECTORS], second[BITS_VECTORS];
@@ -31,7 +31,7 @@ static uint64_t bits_peak(uint64_t rounds, V x, V v) {
     for (uint64_t r = 0; r < rounds * BITS_STEPS; r++) {
         V sum[BITS_VECTORS];
         BC_UNROLL
-        for (int step = 0; step < 3; step++) {
+        for (int step = 0; step < 7; step++) {
             BC_UNROLL
             for (int j = 0; j < BITS_VECTORS; j++) {
                 BC_KEEP(x); /* or one vpshufb would do for all */

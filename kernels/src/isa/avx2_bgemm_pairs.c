@@ -1,122 +1,115 @@
-/* avx2_bgemm_pairs.c: binary products of many pixels: blocks of pairs of pixels and of filters,
- * expanded once, and where their sums go. */
+/* avx2_bgemm_pairs.c: binary products of many pixels: blocks of pairs of pixels, whose tables are
+ * chosen once, and of filters, expanded once. */
 #include "avx2_bgemm_pairs.h"
 
 #include <immintrin.h>
+#include <string.h>
 
 BC_TARGET_BEGIN("avx2")
 
 enum {
-    BLOCK_PAIRS = 64,       /* most pairs of pixels per expansion of the weights */
-    CHOSEN_WORDS = 32 * 72, /* words of pairs whose tables are held: 64 pixels of 3x3x512 */
-    PART_BYTES = PART_WORDS * STEPS * NR, /* of a vector */
-    MOST_WORDS = 511,                     /* of K; sums are int16 */
-    FEW = 3                               /* pixels for which expansion does not pay */
+    AT_ONCE_PAIRS = 128,               /* most of a block that needs no sums */
+    PART_BYTES = AT_ONCE * STEPS * NR, /* of a vector; behind them, its odd groups */
+    MOST_WORDS = 511,                  /* of K; sums are int16 */
+    FEW = 3                            /* pixels for which expansion does not pay */
 };
 
 /* On the stack: threads.c gives workers enough of it, bincompress.h tells callers how much. */
 typedef struct block {
-    _Alignas(64) uint8_t weights[NV * PART_BYTES];      /* [vector][word][step][filter] */
-    _Alignas(64) uint16_t chosen[CHOSEN_WORDS * STEPS]; /* [pair][word][step] */
-    _Alignas(64) bc_pair_sums sums[BLOCK_PAIRS * NV];   /* [pair][vector] */
+    _Alignas(64) uint8_t weights[NV][PART_BYTES + 2 * NR]; /* [word][step][filter] */
+    _Alignas(64) bc_pair_sums sums[BLOCK_PAIRS * NV];      /* [pair][vector] */
+    bc_pair_tables tables;
+    bc_pair_limits limits;
 } block;
 _Static_assert(sizeof(block) <= 126 << 10, "the stack has room for it and all that calls");
 
-/* Words [k, k + words) of K of some panels, from q on. */
-typedef struct part {
-    size_t q, panels, k, words;
-} part;
+/* Whether it needs no sums. */
+static bool at_once(const bc_bgemm_call *call) {
+    return !call->pop && call->taps * call->cw <= AT_ONCE;
+}
 
-/* The part after `p`; no panels after the last. */
-static part following(const bc_bgemm_call *call, part p, size_t k_words) {
-    p.k += p.words;
-    if (p.k == k_words) {
-        p.k = 0;
-        p.q += p.panels;
-        p.panels = bc_min(p.panels, call->panels - p.q);
+/* Weights of r's part. */
+static void weights(block *b, bc_pair_rectangle *r, size_t k_words, bool expanded) {
+    const bc_bgemm_call *call = r->tables->call;
+    if (call->spread) {
+        r->stride = (k_words + 1) * BC_SPREAD_WORD__AVX2;
+        const uint8_t *from = call->spread + r->q / 4 * r->stride;
+        r->w = from + r->k * BC_SPREAD_WORD__AVX2;
+        r->odd = from + k_words * BC_SPREAD_WORD__AVX2;
+        return;
     }
-    p.words = bc_min(PART_WORDS, k_words - p.k);
-    return p;
-}
-
-/* Weights of a part as vectors, and how far one lies from the next. */
-typedef struct operand {
-    const uint8_t *w;
-    size_t stride;
-} operand;
-
-static operand operand_of(block *b, const bc_bgemm_call *call, part now, size_t k_words,
-                          bool spread) {
-    if (call->spread)
-        return (operand){call->spread + (now.q / 4 * k_words + now.k) * STEPS * NR,
-                         k_words * STEPS * NR};
-    for (size_t q = 0; q < now.panels && !spread; q += 4)
-        bc_pairs_weights__avx2(b->weights + q / 4 * PART_BYTES, call->w + (now.q + q) * k_words * 8,
-                               bc_min(4, now.panels - q), k_words, now.k, now.words);
-    return (operand){b->weights, PART_BYTES};
-}
-
-/* Brings the weights of the next part nearer while the last pairs of this one are multiplied. */
-static void fetch(const bc_bgemm_call *call, part next, size_t k_words, size_t pair, size_t n) {
-    for (size_t j = pair; j < bc_min(pair + n, next.panels) && !call->spread; j++)
-        for (size_t i = 0; i < next.words; i++) /* a word of a panel is a line */
-            _mm_prefetch((const char *)(call->w + ((next.q + j) * k_words + next.k + i) * 8),
-                         _MM_HINT_T0);
-}
-
-/* The output `to` of pixels whose tables are there. `spread`: b->weights are still its. */
-static void multiply(block *b, const bc_pair_rectangle *to, bool spread) {
-    const bc_bgemm_call *call = to->call;
-    const size_t k_words = call->taps * call->cw, nv = (to->panels + 3) / 4,
-                 pairs = (to->m + 1) / 2;
-    const bool at_once = !call->pop && k_words <= PART_WORDS; /* bits from bytes */
-    bc_pair_limits limits = {.row = NULL};
-    _Alignas(64) bc_pair_bytes bytes[NV];
-    part now = {to->q, to->panels, 0, bc_min(PART_WORDS, k_words)};
-    while (now.q == to->q) {
-        const part next = following(call, now, k_words);
-        const operand w = operand_of(b, call, now, k_words, spread);
-        for (size_t pair = 0, n; pair < pairs; pair += n) {
-            n = bc_pairs_tile__avx2(pairs - pair, nv, w.w, w.stride,
-                                    b->chosen + (pair * k_words + now.k) * STEPS, k_words * STEPS,
-                                    now.words, at_once ? BC_PAIR_BEGIN : 0, bytes);
-            if (at_once)
-                bc_pairs_bytes_to_bits__avx2(&(bc_pair_rectangle){call, to->p + 2 * pair,
-                                                                  bc_min(2 * n, to->m - 2 * pair),
-                                                                  to->q, to->panels},
-                                             (const bc_pair_bytes *)bytes, &limits);
-            else
-                bc_pairs_add__avx2(n * nv, (const bc_pair_bytes *)bytes, b->sums + pair * nv,
-                                   now.k == 0);
-            fetch(call, next, k_words, pair, n);
-        }
-        now = next;
+    r->stride = sizeof b->weights[0];
+    r->w = b->weights[0];
+    r->odd = b->weights[0] + PART_BYTES;
+    for (size_t q = 0; q < r->panels && !expanded; q += 4) {
+        uint8_t *to = b->weights[q / 4];
+        uint16_t *odd = (uint16_t *)(void *)(to + PART_BYTES);
+        if (r->k == 0)
+            memset(odd, 0, NR * sizeof *odd);
+        bc_pairs_weights__avx2(to, odd, call->w + (r->q + q) * k_words * 8,
+                               bc_min(4, r->panels - q), k_words, r->k, r->words);
     }
-    if (!at_once)
-        (call->pop ? bc_pairs_numbers__avx2 : bc_pairs_bits__avx2)(to,
-                                                                   (const bc_pair_sums *)b->sums);
+}
+
+/* The rectangle `r` of pixels whose tables are there. `expanded`: b->weights are still its. */
+static void multiply(block *b, bc_pair_rectangle *r, size_t k_words, bool expanded) {
+    const bc_bgemm_call *call = r->tables->call;
+    if (at_once(call)) {
+        r->k = r->unit = 0;
+        r->words = k_words;
+        weights(b, r, k_words, expanded);
+        bc_pairs_at_once__avx2(r, &b->limits);
+        return;
+    }
+    for (r->k = 0; r->k < k_words; r->k += r->words) {
+        r->words = bc_min(SLOT, k_words - r->k);
+        r->unit = r->k / UNIT;
+        weights(b, r, k_words, expanded);
+        bc_pairs_add__avx2(r, b->sums);
+    }
+    if (!call->pop)
+        bc_pairs_bits__avx2(r, (const bc_pair_sums *)b->sums, &b->limits);
+    else
+        bc_pairs_numbers__avx2(r, (const bc_pair_sums *)b->sums);
 }
 
 bool bc_bgemm_pairs_fit__avx2(size_t m, size_t k_words) {
     return m > FEW && k_words <= MOST_WORDS;
 }
 
+/* Pixels [p, p + m) of the call. */
+static void stretch(block *b, const bc_bgemm_call *call, size_t p, size_t m) {
+    const size_t k_words = call->taps * call->cw, pairs = (m + 1) / 2,
+                 vectors = (call->panels + 3) / 4, groups = (vectors + NV - 1) / NV;
+    /* the weights of all of K are expanded once for all pixels */
+    const bool once = groups == 1 && k_words <= (call->pop ? SLOT : AT_ONCE);
+    const size_t held = at_once(call) ? AT_ONCE_PAIRS : BLOCK_PAIRS,
+                 most = bc_min(held, CHOSEN_WORDS / k_words) & ~(size_t)1,
+                 cuts = (pairs + most - 1) / most, fours = (pairs + 1) / 2;
+    bc_pairs_stretch__avx2(&b->tables, call, p, m, most);
+    for (size_t i = 0; i < cuts; i++) { /* blocks and groups of nearly equal sizes */
+        bc_pair_rectangle r = {.tables = &b->tables, .pair = 2 * (fours * i / cuts)};
+        r.pairs = bc_min(pairs, 2 * (fours * (i + 1) / cuts)) - r.pair;
+        r.m = bc_min(m - 2 * r.pair, 2 * r.pairs);
+        bc_pairs_choose__avx2(&b->tables, r.pair, r.pairs);
+        for (size_t g = 0; g < groups; g++) {
+            r.q = 4 * (vectors * g / groups);
+            r.panels = bc_min(4 * (vectors * (g + 1) / groups), call->panels) - r.q;
+            multiply(b, &r, k_words, once && (p > 0 || i > 0));
+        }
+    }
+}
+
 void bc_bgemm_pairs__avx2(const bc_bgemm_call *call) {
     block b;
-    const size_t k_words = call->taps * call->cw, m = call->m, tiles = (m + 3) / 4,
-                 vectors = (call->panels + 3) / 4;
-    const size_t most = bc_min(BLOCK_PAIRS, CHOSEN_WORDS / k_words) / 2,
-                 cuts = (tiles + most - 1) / most, groups = (vectors + NV - 1) / NV;
-    for (size_t i = 0; i < cuts; i++) { /* blocks and groups of nearly equal sizes */
-        bc_pair_rectangle to = {.call = call, .p = 4 * (tiles * i / cuts)};
-        to.m = bc_min(m, 4 * (tiles * (i + 1) / cuts)) - to.p;
-        bc_pairs_choose__avx2(b.chosen, to.m, call->taps, call->cw, call->a + to.p * call->taps,
-                              call->skip);
-        for (size_t g = 0; g < groups; g++) {
-            to.q = 4 * (vectors * g / groups);
-            to.panels = bc_min(4 * (vectors * (g + 1) / groups), call->panels) - to.q;
-            multiply(&b, &to, i > 0 && groups == 1 && k_words <= PART_WORDS);
-        }
+    const size_t units = (call->taps * call->cw + UNIT - 1) / UNIT,
+                 most = 2 * (bc_min(STRETCH_PAIRS, STRETCH_UNITS / units) & ~(size_t)3);
+    memset(b.limits.row, 0, sizeof b.limits.row);
+    b.limits.next = 0;
+    b.limits.last = NULL;
+    for (size_t p = 0, m; p < call->m; p += m) {
+        m = bc_min(most, call->m - p);
+        stretch(&b, call, p, m);
     }
 }
 

@@ -5,62 +5,80 @@
 #include "avx2_bgemm.h"
 
 enum {
-    NR = 32,        /* filters in a vector: 4 panels */
-    NV = 4,         /* most vectors in a tile, of filters times pairs of pixels */
-    STEPS = 16,     /* of 4 bits in a word */
-    PART_WORDS = 9, /* most words of K in a tile: what its slots hold, and what stays in L1 */
-    SLOTS = 3       /* in which a tile adds up: 60, 48 and 36 steps, so 240, 192 and 144 at most */
+    NR = 32,               /* filters in a vector: 4 panels */
+    NV = 4,                /* most vectors in a tile, of filters times pairs of pixels */
+    STEPS = 16,            /* of 4 bits in a word */
+    UNIT = 3,              /* words of a round of a tile; the last one may have fewer */
+    SLOT = 2 * UNIT,       /* most words that bytes add up: 192 at most */
+    AT_ONCE = 9,           /* most words of K whose sums become bits without becoming 16 bits */
+    BLOCK_PAIRS = 48,      /* most pairs of pixels whose tables are there at once */
+    STRETCH_PAIRS = 256,   /* most pairs that share tables .. */
+    STRETCH_UNITS = 1200,  /* .. and units of all these */
+    CHOSEN_WORDS = 32 * 58 /* words of pairs whose tables are there: 50 pixels of 3x3x512 */
 };
 
-/* Sums of both pixels of a pair in a tile, each plus what it began with; filters in order. */
-typedef uint8_t bc_pair_bytes[SLOTS][2][NR];
-
-/* Sums of both pixels over all of K, modulo 2^16: x[i] + 256 y[i], then y[i], where x are filters
- * 0, 2, 4, .. and y 1, 3, 5, .. */
+/* Sums over all of K of both pixels of a pair, modulo 2^16: x[i] + 256 y[i], then y[i], where x are
+ * filters 0, 2, 4, .. and y 1, 3, 5, .. */
 typedef uint16_t bc_pair_sums[2][NR];
 
-/* avx2_bgemm_expand.c: where the table of a step lies in those of avx2_bgemm_tile.c, in bytes:
- * [pair][word of K][step] of m pixels; a last odd one is paired with itself. */
-void bc_pairs_choose__avx2(uint16_t *to, size_t m, size_t taps, size_t cw, const uint64_t *const *a,
-                           size_t skip);
+/* avx2_bgemm_choose.c: where the tables of pairs of pixels lie in those of avx2_bgemm_tile.h, in
+ * bytes, for a stretch of pixels of a call; blocks of it are made one after the other. An entry is
+ * a tap of a pair, or all of it. */
+typedef struct bc_pair_tables {
+    const bc_bgemm_call *call;
+    size_t p, m;                         /* the stretch: pixels [p, p + m) */
+    size_t units, entry_words, per_pair; /* per pair: entries */
+    size_t below;             /* pairs from one to that under it; 0: they share nothing */
+    size_t entries, at, made; /* of the ring; where the next is written; how many were */
+    const uint16_t *list[STRETCH_UNITS]; /* [pair][unit]: [word][step] */
+    uint16_t before[STRETCH_PAIRS];      /* made before a pair */
+    uint32_t entry_odd[STRETCH_UNITS];   /* [pair][entry]: as odd */
+    uint32_t odd[STRETCH_PAIRS];    /* groups of 4 bits with an odd count: pixel 0 + 2^16 pixel 1 */
+    uint8_t half[STRETCH_PAIRS][2]; /* [pair][pixel]: half of odd, for AT_ONCE */
+    _Alignas(64) uint16_t chosen[CHOSEN_WORDS * STEPS];
+} bc_pair_tables;
+
+void bc_pairs_stretch__avx2(bc_pair_tables *t, const bc_bgemm_call *call, size_t p, size_t m,
+                            size_t block);
+/* Pairs [from, from + n) of the stretch, n <= block; an odd pixel is paired with itself. */
+void bc_pairs_choose__avx2(bc_pair_tables *t, size_t from, size_t n);
 
 /* avx2_bgemm_expand.c: words [k, k + words) of K of n <= 4 panels at w, of k_words each, as a
- * vector of 4 bits of 32 filters per step; a missing panel repeats the one before. */
-void bc_pairs_weights__avx2(uint8_t *to, const uint64_t *w, size_t n, size_t k_words, size_t k,
-                            size_t words);
+ * vector of 4 bits of 32 filters per step; a missing panel repeats the one before. Adds to odd how
+ * many groups of 4 bits have an odd count: of panels 0 and 2, then of 1 and 3. */
+void bc_pairs_weights__avx2(uint8_t *to, uint16_t odd[NR], const uint64_t *w, size_t n,
+                            size_t k_words, size_t k, size_t words);
 
-/* avx2_bgemm_tile.c: bytes[pair][v] = `begin` + products of as many of np pairs as a tile takes,
- * which it returns, and nv <= NV vectors of filters, over words <= PART_WORDS of K. Weights:
- * [word][step] of a vector, `stride` bytes from one vector to the next; tables: `apart` steps from
- * one pair to the next. */
-size_t bc_pairs_tile__avx2(size_t np, size_t nv, const uint8_t *w, size_t stride,
-                           const uint16_t *chosen, size_t apart, size_t words, uint8_t begin,
-                           bc_pair_bytes *bytes);
-
-/* avx2_bgemm_sums.c: adds n bytes[] that began with 0 to sums[]; first: writes them. */
-void bc_pairs_add__avx2(size_t n, const bc_pair_bytes *bytes, bc_pair_sums *sums, bool first);
-
-/* avx2_bgemm_sums.c: a rectangle of the call's output: m pixels from p on, panels [q, q + panels).
- */
+/* A rectangle of the call's output: pairs [pair, pair + pairs) of a stretch, panels [q, q +
+ * panels). Of its weights, words [k, k + words) of K: vectors `stride` bytes apart, [word][step],
+ * and `odd` of all of K in the same way. */
 typedef struct bc_pair_rectangle {
-    const bc_bgemm_call *call;
-    size_t p, m, q, panels;
+    const bc_pair_tables *tables;
+    size_t pair, pairs, m, q, panels; /* m: pixels */
+    size_t k, words, unit;            /* unit: k / UNIT */
+    const uint8_t *w, *odd;
+    size_t stride;
 } bc_pair_rectangle;
 
-/* avx2_bgemm_sums.c: writes rectangles: sums of all of K [pair][vector] as numbers, or as bits. */
-void bc_pairs_numbers__avx2(const bc_pair_rectangle *to, const bc_pair_sums *sums);
-void bc_pairs_bits__avx2(const bc_pair_rectangle *to, const bc_pair_sums *sums);
+/* avx2_bgemm_sums.c: adds products to sums[pair][vector]; k == 0: writes them. */
+void bc_pairs_add__avx2(const bc_pair_rectangle *part, bc_pair_sums *sums);
 
-/* avx2_bgemm_limits.c: the limits of a pixel, for bytes that began with BC_PAIR_BEGIN. */
-enum { BC_PAIR_BEGIN = 128 };
+/* Limits that were made last, of rows of them in turns. */
+enum { LIMIT_ROWS = 8 };
 typedef struct bc_pair_limits {
-    _Alignas(32) uint8_t slot[NV][SLOTS][NR];
-    const int32_t *row; /* that they are made of; NULL: none yet */
+    _Alignas(32) uint8_t part[LIMIT_ROWS][2][NV][2][NR]; /* [row][odd % 2][vector][part] */
+    const int32_t *row[LIMIT_ROWS]; /* and first panel that they are made of; NULL: none yet */
+    size_t next;                    /* to be replaced */
+    const int32_t *last;
+    uint8_t (*last_part)[NV][2][NR];
 } bc_pair_limits;
 
-/* avx2_bgemm_limits.c: the same for the sums of a tile that is all of K. limits: of the pixel
- * before, if it was one of the same panels. */
-void bc_pairs_bytes_to_bits__avx2(const bc_pair_rectangle *to, const bc_pair_bytes *bytes,
-                                  bc_pair_limits *limits);
+/* avx2_bgemm_numbers.c: writes sums of all of K as numbers, or as bits. */
+void bc_pairs_numbers__avx2(const bc_pair_rectangle *r, const bc_pair_sums *sums);
+void bc_pairs_bits__avx2(const bc_pair_rectangle *r, const bc_pair_sums *sums,
+                         bc_pair_limits *limits);
+
+/* avx2_bgemm_at_once.c: all of it to bits, for K of at most AT_ONCE words, which need no sums. */
+void bc_pairs_at_once__avx2(const bc_pair_rectangle *r, bc_pair_limits *limits);
 
 #endif

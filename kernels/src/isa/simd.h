@@ -4,6 +4,8 @@
 
 #if defined(__GNUC__)
 #define BC_INLINE inline __attribute__((always_inline))
+#define BC_NO_INLINE                                                                               \
+    __attribute__((noinline)) /* what is seldom needed, out of the way of the rest */
 /* Nothing happens, but the compiler may not reorder sums through it: reassociated accumulators
  * spill. */
 #if defined(__aarch64__)
@@ -21,6 +23,7 @@
 #define BC_PREFETCH_FAR(address) __builtin_prefetch(address, 0, 1)
 #else
 #define BC_INLINE inline
+#define BC_NO_INLINE
 #define BC_KEEP_X(vector) (void)0
 #define BC_KEEP_V(vector) (void)0
 #define BC_KEEP_R(pointer) (void)0

@@ -5,8 +5,12 @@
 
 enum { LEAST_PIXELS = 4 }; /* of a product that uses it */
 
+static size_t four_panels(const bc_run *run, const bc_node *node) {
+    return (node->taps * node->inner + 1) * run->kernels->spread_bytes;
+}
+
 static size_t group_bytes(const bc_run *run, const bc_node *node) {
-    return (node->panels + 3) / 4 * node->taps * node->inner * run->kernels->spread_bytes;
+    return (node->panels + 3) / 4 * four_panels(run, node);
 }
 
 size_t bc_spread_bytes(const bc_run *run, const bc_node *node, size_t batch) {
@@ -28,6 +32,5 @@ const char *bc_spread_find(const bc_task *task, size_t g) {
     const char *all = run->spread ? run->spread[node - run->model->nodes] : NULL;
     if (!all || task->panel0 % 4)
         return NULL;
-    return all + g * group_bytes(run, node) +
-           task->panel0 / 4 * node->taps * node->inner * run->kernels->spread_bytes;
+    return all + g * group_bytes(run, node) + task->panel0 / 4 * four_panels(run, node);
 }
