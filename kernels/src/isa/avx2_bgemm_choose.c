@@ -11,21 +11,43 @@ BC_TARGET_BEGIN("avx2")
 
 enum { SPARE = 16 }; /* entries for pairs at the margins, which share less */
 
+/* Whether a pair sees what the one `below` pairs before it sees, a tap further on. */
+static BC_INLINE bool moved(const uint64_t *const *x, size_t back, const size_t taps) {
+    const uint64_t *const *above = x - back + 1;
+    uintptr_t differs = 0;
+    for (size_t i = 0; i + 1 < taps; i++)
+        differs |= ((uintptr_t)x[i] ^ (uintptr_t)above[i]) |
+                   ((uintptr_t)x[taps + i] ^ (uintptr_t)above[taps + i]);
+    return !differs;
+}
+
+/* Pairs from the first one to that under it, 0 if it is not found. Few words are found again only
+ * if they share: else all of K is one entry, whose odd counts are summed at once. */
+static size_t find_below(const bc_pair_tables *t) {
+    const size_t taps = t->call->taps;
+    const uint64_t *const *a = t->call->a + t->p * taps;
+    for (size_t pair = 1; 2 * pair + 1 < t->m; pair++)
+        if (a[2 * pair * taps] == a[1])
+            return t->call->cw >= UNIT || moved(a + 2 * pair * taps, 2 * pair * taps, taps) ? pair
+                                                                                            : 0;
+    return 0;
+}
+
 void bc_pairs_stretch__avx2(bc_pair_tables *t, const bc_bgemm_call *call, size_t p, size_t m,
                             size_t block) {
-    const size_t taps = call->taps, k_words = taps * call->cw, pairs = (m + 1) / 2;
-    const uint64_t *const *a = call->a + p * taps;
+    const size_t taps = call->taps, k_words = taps * call->cw;
     t->call = call;
     t->p = p;
     t->m = m;
-    t->units = (k_words + UNIT - 1) / UNIT;
-    t->below = t->at = t->made = 0;
-    const bool by_tap = taps > 1 && call->cw % UNIT == 0;
+    t->at = t->made = 0;
+    t->unit = bc_min(call->cw, UNIT);
+    t->below = taps > 1 && call->cw % t->unit == 0 ? find_below(t) : 0;
+    const bool by_tap = t->below || (taps > 1 && call->cw % UNIT == 0);
+    if (!by_tap)
+        t->unit = UNIT;
+    t->units = (k_words + t->unit - 1) / t->unit;
     t->entry_words = by_tap ? call->cw : k_words;
     t->per_pair = by_tap ? taps : 1;
-    for (size_t pair = 1; pair < pairs && by_tap && !t->below; pair++)
-        if (a[2 * pair * taps] == a[1])
-            t->below = pair;
     t->entries = block * t->per_pair;
     if (t->below)
         t->entries =
@@ -95,16 +117,6 @@ static BC_INLINE uint32_t make(const bc_bgemm_call *call, const bool by_tap, con
     return sum + sum_odd(odd);
 }
 
-/* Whether a pair sees what the one `below` pairs before it sees, a tap further on. */
-static BC_INLINE bool moved(const uint64_t *const *x, size_t back, const size_t taps) {
-    const uint64_t *const *above = x - back + 1;
-    uintptr_t differs = 0;
-    for (size_t i = 0; i + 1 < taps; i++)
-        differs |= ((uintptr_t)x[i] ^ (uintptr_t)above[i]) |
-                   ((uintptr_t)x[taps + i] ^ (uintptr_t)above[taps + i]);
-    return !differs;
-}
-
 /* per_pair, entry_units and cw are t's. */
 static BC_INLINE void choose_some(bc_pair_tables *t, const size_t from, const size_t n,
                                   const size_t per_pair, const size_t entry_units,
@@ -136,7 +148,7 @@ static BC_INLINE void choose_some(bc_pair_tables *t, const size_t from, const si
             made++;
             at = at + 1 < entries ? at + 1 : 0;
             for (size_t u = 0; u < entry_units; u++)
-                list[i * entry_units + u] = to + u * UNIT * STEPS;
+                list[i * entry_units + u] = to + u * t->unit * STEPS;
         }
         t->odd[pair] = sum;
         t->half[pair][0] = (uint8_t)(sum >> 1);
@@ -146,8 +158,8 @@ static BC_INLINE void choose_some(bc_pair_tables *t, const size_t from, const si
     t->at = at;
 }
 
-/* Instances of their own for usual sizes: 3 x 3 of 64, 128, 256 channels, and windows of few that
- * are not joined. */
+/* Instances of their own for usual sizes: 3 x 3 of 64, 128, 256 channels, 16 and 32 whose rows are
+ * joined (ops/bit_rows.c), and windows of few that share nothing. */
 #define INSTANCE(name, per_pair, units, cw)                                                        \
     static BC_NO_INLINE void name(bc_pair_tables *t, size_t from, size_t n) {                      \
         choose_some(t, from, n, per_pair, units, cw);                                              \
@@ -157,7 +169,9 @@ INSTANCE(choose3x6, 3, 2, 2 * UNIT)
 INSTANCE(choose3x12, 3, 4, 4 * UNIT)
 INSTANCE(choose1x1, 1, t->units, 1)
 INSTANCE(choose1x2, 1, t->units, 2)
-INSTANCE(choose_any, t->per_pair, (t->entry_words + UNIT - 1) / UNIT, t->call->cw)
+INSTANCE(choose3x1, 3, 1, 1)
+INSTANCE(choose3x2, 3, 1, 2)
+INSTANCE(choose_any, t->per_pair, (t->entry_words + t->unit - 1) / t->unit, t->call->cw)
 
 void bc_pairs_choose__avx2(bc_pair_tables *t, size_t from, size_t n) {
     const size_t taps = t->per_pair, cw = t->call->cw;
@@ -166,6 +180,8 @@ void bc_pairs_choose__avx2(bc_pair_tables *t, size_t from, size_t n) {
      : taps == 3 && cw == 4 * UNIT ? choose3x12
      : taps == 1 && cw == 1        ? choose1x1
      : taps == 1 && cw == 2        ? choose1x2
+     : taps == 3 && cw == 1        ? choose3x1
+     : taps == 3 && cw == 2        ? choose3x2
                                    : choose_any)(t, from, n);
 }
 

@@ -55,7 +55,7 @@ static void weights(block *b, bc_pair_rectangle *r, size_t k_words, bool expande
 static void multiply(block *b, bc_pair_rectangle *r, size_t k_words, bool expanded) {
     const bc_bgemm_call *call = r->tables->call;
     if (at_once(call)) {
-        r->k = r->unit = 0;
+        r->k = r->round = 0;
         r->words = k_words;
         weights(b, r, k_words, expanded);
         bc_pairs_at_once__avx2(r, &b->limits);
@@ -63,7 +63,7 @@ static void multiply(block *b, bc_pair_rectangle *r, size_t k_words, bool expand
     }
     for (r->k = 0; r->k < k_words; r->k += r->words) {
         r->words = bc_min(SLOT, k_words - r->k);
-        r->unit = r->k / UNIT;
+        r->round = r->k / r->tables->unit;
         weights(b, r, k_words, expanded);
         bc_pairs_add__avx2(r, b->sums);
     }
@@ -102,8 +102,8 @@ static void stretch(block *b, const bc_bgemm_call *call, size_t p, size_t m) {
 
 void bc_bgemm_pairs__avx2(const bc_bgemm_call *call) {
     block b;
-    const size_t units = (call->taps * call->cw + UNIT - 1) / UNIT,
-                 most = 2 * (bc_min(STRETCH_PAIRS, STRETCH_UNITS / units) & ~(size_t)3);
+    const size_t units = call->taps * ((call->cw + UNIT - 1) / UNIT), /* at most */
+        most = 2 * (bc_min(STRETCH_PAIRS, STRETCH_UNITS / units) & ~(size_t)3);
     memset(b.limits.row, 0, sizeof b.limits.row);
     b.limits.next = 0;
     b.limits.last = NULL;

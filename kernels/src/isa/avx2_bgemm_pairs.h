@@ -8,12 +8,12 @@ enum {
     NR = 32,               /* filters in a vector: 4 panels */
     NV = 4,                /* most vectors in a tile, of filters times pairs of pixels */
     STEPS = 16,            /* of 4 bits in a word */
-    UNIT = 3,              /* words of a round of a tile; the last one may have fewer */
+    UNIT = 3,              /* most words of a round of a tile; the last one may have fewer */
     SLOT = 2 * UNIT,       /* most words that bytes add up: 192 at most */
     AT_ONCE = 9,           /* most words of K whose sums become bits without becoming 16 bits */
     BLOCK_PAIRS = 48,      /* most pairs of pixels whose tables are there at once */
     STRETCH_PAIRS = 256,   /* most pairs that share tables .. */
-    STRETCH_UNITS = 1200,  /* .. and units of all these */
+    STRETCH_UNITS = 1200,  /* .. and rounds of all these */
     CHOSEN_WORDS = 32 * 58 /* words of pairs whose tables are there: 50 pixels of 3x3x512 */
 };
 
@@ -26,11 +26,12 @@ typedef uint16_t bc_pair_sums[2][NR];
  * a tap of a pair, or all of it. */
 typedef struct bc_pair_tables {
     const bc_bgemm_call *call;
-    size_t p, m;                         /* the stretch: pixels [p, p + m) */
-    size_t units, entry_words, per_pair; /* per pair: entries */
-    size_t below;             /* pairs from one to that under it; 0: they share nothing */
-    size_t entries, at, made; /* of the ring; where the next is written; how many were */
-    const uint16_t *list[STRETCH_UNITS]; /* [pair][unit]: [word][step] */
+    size_t p, m;        /* the stretch: pixels [p, p + m) */
+    size_t unit, units; /* words of a round, UNIT or a tap that shares; rounds of a pair */
+    size_t entry_words, per_pair; /* per pair: entries */
+    size_t below;                 /* pairs from one to that under it; 0: they share nothing */
+    size_t entries, at, made;     /* of the ring; where the next is written; how many were */
+    const uint16_t *list[STRETCH_UNITS]; /* [pair][round]: [word][step] */
     uint16_t before[STRETCH_PAIRS];      /* made before a pair */
     uint32_t entry_odd[STRETCH_UNITS];   /* [pair][entry]: as odd */
     uint32_t odd[STRETCH_PAIRS];    /* groups of 4 bits with an odd count: pixel 0 + 2^16 pixel 1 */
@@ -55,7 +56,7 @@ void bc_pairs_weights__avx2(uint8_t *to, uint16_t odd[NR], const uint64_t *w, si
 typedef struct bc_pair_rectangle {
     const bc_pair_tables *tables;
     size_t pair, pairs, m, q, panels; /* m: pixels */
-    size_t k, words, unit;            /* unit: k / UNIT */
+    size_t k, words, round;           /* round: k / unit */
     const uint8_t *w, *odd;
     size_t stride;
 } bc_pair_rectangle;

@@ -54,7 +54,8 @@ static BC_INLINE __m256i pair_table(const uint8_t *tables, size_t at) {
 /* What a tile reads, and where it is. */
 typedef struct tile_place {
     const uint8_t *tables, *w[NV];
-    const uint16_t *const *list[NV]; /* of each pair: its next unit */
+    const uint16_t *const *list[NV]; /* of each pair: its next round */
+    size_t unit;                     /* words of a round */
 } tile_place;
 
 /* Steps [step, step + n), n <= GROUP, of all vectors side by side. */
@@ -116,7 +117,8 @@ static BC_INLINE void tile_slot(const int np, const int nv, tile_place *place, s
     BC_UNROLL
     for (int c = 0; c < np * nv; c++)
         all[c] = second[c] = *begin;
-    for (; words >= UNIT; words -= UNIT) {
+    const size_t whole = place->unit == UNIT ? UNIT : SLOT + 1;
+    for (; words >= whole; words -= UNIT) {
         tile_tables(np, place, at);
         BC_UNROLL
         for (int step = 0; step < UNIT_STEPS; step += GROUP)
@@ -124,20 +126,22 @@ static BC_INLINE void tile_slot(const int np, const int nv, tile_place *place, s
                        step, all, second);
         tile_advance(nv, UNIT_STEPS, place);
     }
-    if (!words)
-        return;
-    tile_tables(np, place, at);
-    do {
-        tile_group(np, nv, 6, place, at, 0, all, second);
-        tile_group(np, nv, 5, place, at, 6, all, second);
-        tile_group(np, nv, 5, place, at, 11, all, second);
-        tile_advance(nv, STEPS, place);
-        BC_UNROLL
-        for (int pair = 0; pair < np; pair++) {
-            at[pair] += STEPS;
-            BC_KEEP_R(at[pair]);
-        }
-    } while (--words);
+    while (words) {
+        size_t n = bc_min(words, place->unit);
+        words -= n;
+        tile_tables(np, place, at);
+        do {
+            tile_group(np, nv, 6, place, at, 0, all, second);
+            tile_group(np, nv, 5, place, at, 6, all, second);
+            tile_group(np, nv, 5, place, at, 11, all, second);
+            tile_advance(nv, STEPS, place);
+            BC_UNROLL
+            for (int pair = 0; pair < np; pair++) {
+                at[pair] += STEPS;
+                BC_KEEP_R(at[pair]);
+            }
+        } while (--n);
+    }
 }
 
 /* Sums of both pixels, filters in order. */
@@ -154,12 +158,13 @@ static BC_INLINE void tile_begin(tile_place *place, const int np, const int nv,
                                  const bc_pair_rectangle *r, size_t pair) {
     const bc_pair_tables *t = r->tables;
     place->tables = bc_pair_table__avx2[0];
+    place->unit = t->unit;
     BC_UNROLL
     for (int v = 0; v < nv; v++)
         place->w[v] = r->w + (size_t)v * r->stride;
     BC_UNROLL
     for (int i = 0; i < np; i++)
-        place->list[i] = t->list + (r->pair + pair + (size_t)i) * t->units + r->unit;
+        place->list[i] = t->list + (r->pair + pair + (size_t)i) * t->units + r->round;
 }
 
 /* fn(np, nv, r, from, context) does whole tiles of np pairs and nv vectors of filters from pair
