@@ -1,6 +1,6 @@
 """Kernels and whole networks against ONNX Runtime and OpenVINO, interleaved in one run, as a table and as JSON.
 
-python tests/benchmarks/run.py [--out FOLDER] [--rounds N] [--threads N] [--isa ISA] [--only kernels|networks|threads]
+python tests/benchmarks/run.py [--out FOLDER] [--rounds N] [--threads N] [--isa ISA] [--only SECTION]
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import openvino_peer
+from instruction_sets import bench_instruction_sets, instruction_set_table
 from threads import bench_threads, thread_table
 
 from bincompress.bench.kernels import bench_kernels
@@ -56,7 +57,7 @@ PEERS = {
 def main() -> None:
     """Measure, write RESULTS.md and results.json, print the table."""
     asked = _arguments()
-    result: Result = {"versions": _versions(), "kernels": {}, "networks": {}, "threads": {}}
+    result: Result = {"versions": _versions(), "kernels": {}, "networks": {}, "threads": {}, "instruction_sets": {}}
     if asked.only in (None, "kernels"):
         peers = openvino_peer.peers if openvino_peer.available() else None
         result["kernels"] = bench_kernels(isa=asked.isa, threads=asked.threads, rounds=asked.rounds, peers=peers)
@@ -64,6 +65,8 @@ def main() -> None:
         result["networks"] = dict(_networks(asked))
     if asked.only in (None, "threads"):
         result["threads"] = dict(_threads(asked))
+    if asked.only in (None, "instruction-sets"):
+        result["instruction_sets"] = bench_instruction_sets(asked.rounds)
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     text = "\n".join(markdown(result)) + "\n"
@@ -77,7 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of every contender")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--isa", help="instruction set; the best one by default")
-    parser.add_argument("--only", choices=("kernels", "networks", "threads"))
+    parser.add_argument("--only", choices=("kernels", "networks", "threads", "instruction-sets"))
     return parser.parse_args()
 
 
@@ -135,6 +138,8 @@ def markdown(result: Result) -> Iterator[str]:
         yield from thread_table(result["threads"])
     if result["kernels"]:
         yield from _kernel_table(result["kernels"])
+    if result["instruction_sets"]:
+        yield from instruction_set_table(result["instruction_sets"])
 
 
 def _where(part: Result) -> str:
@@ -177,6 +182,7 @@ def _kernel_table(kernels: Result) -> Iterator[str]:
             *("" if ratio is None else f"{ratio:.1f}x" for ratio in ratios),
         ]
         yield f"| {' | '.join(cells)} |"
+    yield ""
 
 
 def _us(value: float) -> str:
