@@ -115,7 +115,8 @@ typedef struct bc_kernels {
                   size_t skip, const uint64_t *w, int32_t *pop, size_t ld);
 
     /* The same product, then one bit per filter: bit f of pixel p = pop > limit[p][f].
-     * limit: m pointers to panels * 8 values each (INT32_MAX where the filter is padding).
+     * limit: m pointers to panels * 8 values each (INT32_MAX where the filter is padding); rows
+     * that are not the same do not overlap, as kernels know a row again by its address.
      * out: pixel p's bits are the `panels` bytes at out + p * out_stride, bit f % 8 of byte f / 8.
      * No alignment. */
     void (*bgemm_tau)(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,

@@ -71,6 +71,7 @@ int check_images(void) {
         {3, 600, 3, 1, 1, false},  {9, 64, 6, 1, 2, false},   {6, 30, 5, 3, 5, false},
         {32, 32, 3, 1, 2, true},   {16, 16, 3, 2, 4, true},   {6, 200, 3, 2, 4, true},
         {3, 600, 3, 1, 2, true},   {9, 64, 9, 1, 4, true},    {40, 40, 9, 2, 9, true},
+        {3, 4, 300, 1, 2, true},   {3, 4, 301, 1, 2, true},   {3, 4, 511, 1, 1, true},
     };
     for (size_t i = 0; i < sizeof many / sizeof *many; i++)
         for (unsigned broken = 0; broken <= 200; broken += 100, cases++)

@@ -2,7 +2,7 @@
 #include "avx2_bgemm.h"
 
 static void run(const bc_bgemm_call *call) {
-    if (bc_bgemm_pairs_fit__avx2(call->m, call->taps * call->cw))
+    if (bc_bgemm_pairs_fit__avx2(call->m, call->taps, call->cw))
         bc_bgemm_pairs__avx2(call);
     else
         bc_bgemm_few__avx2(call);

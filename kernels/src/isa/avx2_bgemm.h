@@ -20,8 +20,9 @@ typedef struct bc_bgemm_call {
     size_t out_stride;
 } bc_bgemm_call;
 
-/* avx2_bgemm_pairs.c: by table look-up, where it fits: not for few pixels or a very large K. */
-bool bc_bgemm_pairs_fit__avx2(size_t m, size_t k_words);
+/* avx2_bgemm_pairs.c: by table look-up, where it fits: not for few pixels, a very large K or
+ * hundreds of taps. */
+bool bc_bgemm_pairs_fit__avx2(size_t m, size_t taps, size_t cw);
 void bc_bgemm_pairs__avx2(const bc_bgemm_call *call);
 
 /* avx2_bgemm_few.c: by counting the bits, any sizes. */

@@ -73,8 +73,14 @@ static void multiply(block *b, bc_pair_rectangle *r, size_t k_words, bool expand
         bc_pairs_numbers__avx2(r, (const bc_pair_sums *)b->sums);
 }
 
-bool bc_bgemm_pairs_fit__avx2(size_t m, size_t k_words) {
-    return m > FEW && k_words <= MOST_WORDS;
+/* Rounds of a pair at most. */
+static size_t most_units(size_t taps, size_t cw) {
+    return taps * ((cw + UNIT - 1) / UNIT);
+}
+
+bool bc_bgemm_pairs_fit__avx2(size_t m, size_t taps, size_t cw) {
+    /* four pairs at least are a stretch, whose rounds have places in the lists */
+    return m > FEW && taps * cw <= MOST_WORDS && most_units(taps, cw) <= STRETCH_UNITS / 4;
 }
 
 /* Pixels [p, p + m) of the call. */
@@ -102,8 +108,8 @@ static void stretch(block *b, const bc_bgemm_call *call, size_t p, size_t m) {
 
 void bc_bgemm_pairs__avx2(const bc_bgemm_call *call) {
     block b;
-    const size_t units = call->taps * ((call->cw + UNIT - 1) / UNIT), /* at most */
-        most = 2 * (bc_min(STRETCH_PAIRS, STRETCH_UNITS / units) & ~(size_t)3);
+    const size_t units = most_units(call->taps, call->cw),
+                 most = 2 * (bc_min(STRETCH_PAIRS, STRETCH_UNITS / units) & ~(size_t)3);
     memset(b.limits.row, 0, sizeof b.limits.row);
     b.limits.next = 0;
     b.limits.last = NULL;
