@@ -125,7 +125,7 @@ typedef struct bc_node {
     const uint32_t *row_class, *col_class;
     const uint32_t *col_run; /* how many columns from ow on have one class */
     size_t col_classes;
-    const int32_t *base;  /* [class][filters]: acc = base - 2 * pop */
+    int32_t *base;        /* [class][filters]: acc = base - 2 * pop */
     bool halved;          /* ... base and acc are half of what they say, the affine has the 2 */
     const int32_t *limit; /* [class][groups][panels * 8]: bit = pop > limit; NULL: base is used */
     size_t limit_stride;  /* elements per class */

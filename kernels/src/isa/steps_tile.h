@@ -86,22 +86,15 @@ static BC_INLINE void steps_on(f32x16 *y, const int mr, const size_t n, size_t p
                 y[r] = integers_tile(x + (size_t)r * ld, n);
             break;
         }
-        case BC_ROW_POP: {
-            if (!sources)
-                break;
-            const int32_t *x = (const int32_t *)step->x + at, *const *base = step->base + p;
-            BC_UNROLL
-            for (int r = 0; r < mr; r++)
-                y[r] = pop_tile(base[r] + i, x + (size_t)r * ld, n, false);
-            break;
-        }
+        case BC_ROW_POP:
         case BC_ROW_HALF: {
             if (!sources)
                 break;
             const int32_t *x = (const int32_t *)step->x + at, *const *base = step->base + p;
+            const bool half = step->op == BC_ROW_HALF;
             BC_UNROLL
             for (int r = 0; r < mr; r++)
-                y[r] = pop_tile(base[r] + i, x + (size_t)r * ld, n, true);
+                y[r] = pop_tile(base[r] + i, x + (size_t)r * ld, n, half);
             break;
         }
         case BC_ROW_AFFINE: {

@@ -138,15 +138,13 @@ bc_status bc_border_halve(bc_model *model, bc_node *node, size_t class_count, bc
     for (size_t f = 0; f < filters; f++)
         if (!isfinite(2 * step->scale[f]))
             return BC_OK;
-    int32_t *base = bc_model_alloc(model, count, sizeof *base, error);
-    float *scale = base ? bc_model_alloc(model, filters, sizeof *scale, error) : NULL;
+    float *scale = bc_model_alloc(model, filters, sizeof *scale, error);
     if (!scale)
         return error->code;
     for (size_t i = 0; i < count; i++)
-        base[i] = node->base[i] / 2;
+        node->base[i] /= 2;
     for (size_t f = 0; f < filters; f++)
         scale[f] = 2 * step->scale[f];
-    node->base = base;
     step->scale = scale;
     node->halved = true;
     return BC_OK;
