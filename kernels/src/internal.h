@@ -132,11 +132,11 @@ typedef struct bc_kernels {
                         const bc_row_step *list, size_t count);
 
     /* Optional: weights of binary products in a form that many pixels are faster with, made once.
-     * spread_bytes: of a word of K and four panels, which have one word more; 0: there is none, and
-     * the functions are NULL. */
-    size_t spread_bytes;
+     * spread_bytes: of a word of K and spread_panels panels, which have one word more; 0: there is
+     * none, and the functions are NULL. */
+    size_t spread_panels, spread_bytes;
 
-    /* to: 64-byte aligned, ceil(panels / 4) * (k_words + 1) * spread_bytes. */
+    /* to: 64-byte aligned, ceil(panels / spread_panels) * (k_words + 1) * spread_bytes. */
     void (*spread)(size_t panels, size_t k_words, const uint64_t *w, void *to);
 
     /* bgemm and bgemm_tau, of weights that both forms are given of. */

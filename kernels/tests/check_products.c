@@ -36,7 +36,8 @@ static size_t move_back(const uint64_t *const *list, size_t count) {
 static const void *spread_of(const bc_kernels *k, shape s, const uint64_t *w) {
     if (!k->spread_bytes)
         return NULL;
-    void *to = guarded((s.panels + 3) / 4 * (s.taps * s.c + 1) * k->spread_bytes, 64);
+    const size_t parts = (s.panels + k->spread_panels - 1) / k->spread_panels;
+    void *to = guarded(parts * (s.taps * s.c + 1) * k->spread_bytes, 64);
     k->spread(s.panels, s.taps * s.c, w, to);
     return to;
 }

@@ -61,6 +61,29 @@ static inline simde__m512i bc_simde_cvtepu16_epi32(__m256i x) {
 #undef _mm512_cvtepu16_epi32
 #define _mm512_cvtepu16_epi32 bc_simde_cvtepu16_epi32
 
+static inline uint32_t bc_simde_cmpgt_epi16_mask(simde__m512i x, simde__m512i y) {
+    int16_t from[2][32];
+    uint32_t mask = 0;
+    simde_mm512_storeu_si512(from[0], x);
+    simde_mm512_storeu_si512(from[1], y);
+    for (int i = 0; i < 32; i++)
+        mask |= (uint32_t)(from[0][i] > from[1][i]) << i;
+    return mask;
+}
+#undef _mm512_cmpgt_epi16_mask
+#define _mm512_cmpgt_epi16_mask bc_simde_cmpgt_epi16_mask
+
+static inline simde__m512i bc_simde_mulhi_epu16(simde__m512i x, simde__m512i y) {
+    uint16_t from[2][32], to[32];
+    simde_mm512_storeu_si512(from[0], x);
+    simde_mm512_storeu_si512(from[1], y);
+    for (int i = 0; i < 32; i++)
+        to[i] = (uint16_t)((uint32_t)from[0][i] * from[1][i] >> 16);
+    return simde_mm512_loadu_si512(to);
+}
+#undef _mm512_mulhi_epu16
+#define _mm512_mulhi_epu16 bc_simde_mulhi_epu16
+
 static inline void bc_simde_mask_storeu_epi32(void *to, unsigned mask, simde__m512i x) {
     int32_t from[16];
     simde_mm512_storeu_si512(from, x);

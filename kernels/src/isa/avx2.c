@@ -17,45 +17,10 @@ BC_BGEMM_STEPS(bgemm_steps, bc_bgemm__avx2, steps)
 #define VF __m256
 #define BC_MM(name) _mm256_##name
 #define BC_KEEP BC_KEEP_X
-enum { ACCUMULATORS = 12, BITS_STEPS = 14, BITS_VECTORS = 4 };
-#define BITS_MACS (BITS_STEPS * BITS_VECTORS * 7 * 256u)
+enum { ACCUMULATORS = 12, BITS_ROUNDS = 14, BITS_VECTORS = 4 };
+#define BITS_MACS (BITS_ROUNDS * BITS_VECTORS * 7 * 256u)
 #include "peak_x86.h"
-
-/* What avx2_bgemm_tile.h does to seven steps of 4 bits of two pixels: 7 vpshufb, 6 vpaddb; vpaddb;
- * vpsrlw, vpaddb; for as many vectors side by side as it has. */
-static uint64_t bits_peak(uint64_t rounds, V x, V v) {
-    V all[BITS_VECTORS], second[BITS_VECTORS];
-    BC_UNROLL
-    for (int j = 0; j < BITS_VECTORS; j++)
-        all[j] = second[j] = v;
-    for (uint64_t r = 0; r < rounds * BITS_STEPS; r++) {
-        V sum[BITS_VECTORS];
-        BC_UNROLL
-        for (int step = 0; step < 7; step++) {
-            BC_UNROLL
-            for (int j = 0; j < BITS_VECTORS; j++) {
-                BC_KEEP(x); /* or one vpshufb would do for all */
-                const V y = _mm256_shuffle_epi8(x, v);
-                sum[j] = step ? _mm256_add_epi8(sum[j], y) : y;
-                BC_KEEP(sum[j]);
-            }
-        }
-        BC_UNROLL
-        for (int j = 0; j < BITS_VECTORS; j++) {
-            all[j] = _mm256_add_epi8(all[j], sum[j]);
-            BC_KEEP(all[j]);
-            second[j] = _mm256_add_epi8(second[j], _mm256_srli_epi16(sum[j], 4));
-            BC_KEEP(second[j]);
-        }
-    }
-    V out[2 * BITS_VECTORS]; /* a copy, or they would live in memory all along */
-    BC_UNROLL
-    for (int j = 0; j < BITS_VECTORS; j++) {
-        out[j] = all[j];
-        out[BITS_VECTORS + j] = second[j];
-    }
-    return digest(out, sizeof out);
-}
+#include "peak_pairs.h"
 
 /* Twice vpermilps and vaddps. */
 static BC_INLINE VF signs_step(VF x, VF v, VF y) {
@@ -78,6 +43,7 @@ const bc_kernels bc_kernels_avx2 = {
     .bgemm = bc_bgemm__avx2,
     .bgemm_tau = bc_bgemm_tau__avx2,
     .bgemm_steps = bgemm_steps,
+    .spread_panels = 4,
     .spread_bytes = BC_SPREAD_WORD__AVX2,
     .spread = bc_spread__avx2,
     .bgemm_spread = bc_bgemm_spread__avx2,

@@ -3,24 +3,13 @@
 #define BC_ISA_AVX2_H
 
 #include "../internal.h"
+#include "bgemm_call.h"
 #include "simd.h"
 
-void bc_bgemm__avx2(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
-                    size_t skip, const uint64_t *w, int32_t *pop, size_t ld);
-void bc_bgemm_tau__avx2(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
-                        size_t skip, const uint64_t *w, const int32_t *const *limit, uint8_t *out,
-                        size_t out_stride);
-
+BC_BGEMM_KERNELS(avx2);
 /* Of a word of K and 32 filters: 16 steps, a byte per filter. */
 enum { BC_SPREAD_WORD__AVX2 = 16 * 32 };
 void bc_spread__avx2(size_t panels, size_t k_words, const uint64_t *w, void *to);
-void bc_bgemm_spread__avx2(size_t m, size_t panels, size_t taps, size_t cw,
-                           const uint64_t *const *a, size_t skip, const uint64_t *w,
-                           const void *spread, int32_t *pop, size_t ld);
-void bc_bgemm_tau_spread__avx2(size_t m, size_t panels, size_t taps, size_t cw,
-                               const uint64_t *const *a, size_t skip, const uint64_t *w,
-                               const void *spread, const int32_t *const *limit, uint8_t *out,
-                               size_t out_stride);
 
 void bc_fgemm__avx2(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
                     const float *w, float *acc, size_t ld, const bc_ahead *ahead);

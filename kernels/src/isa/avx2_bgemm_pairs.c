@@ -1,122 +1,46 @@
-/* avx2_bgemm_pairs.c: binary products of many pixels: blocks of pairs of pixels, whose tables are
- * chosen once, and of filters, expanded once. */
-#include "avx2_bgemm_pairs.h"
+/* avx2_bgemm_pairs.c: binary products of many pixels on AVX2, by table look-up (pairs_tile.h).
+ * Tile: 2 pixels x 128 filters, 4 x 64 or 8 x 32. */
+#include "avx2_bgemm.h"
 
 #include <immintrin.h>
-#include <string.h>
 
 BC_TARGET_BEGIN("avx2")
 
-enum {
-    AT_ONCE_PAIRS = 128,               /* most of a block that needs no sums */
-    PART_BYTES = AT_ONCE * STEPS * NR, /* of a vector; behind them, its odd groups */
-    MOST_WORDS = 511,                  /* of K; sums are int16 */
-    FEW = 3                            /* pixels for which expansion does not pay */
-};
+#define V __m256i
+#define BC_MM(name) _mm256_##name
+#define BC_SI(name) _mm256_##name##_si256
+#define BC_KEEP BC_KEEP_X
+enum { PANELS = 4, NV = 4 };
+typedef uint32_t pair_bits;
 
-/* On the stack: threads.c gives workers enough of it, bincompress.h tells callers how much. */
-typedef struct block {
-    _Alignas(64) uint8_t weights[NV][PART_BYTES + 2 * NR]; /* [word][step][filter] */
-    _Alignas(64) bc_pair_sums sums[BLOCK_PAIRS * NV];      /* [pair][vector] */
-    bc_pair_tables tables;
-    bc_pair_limits limits;
-} block;
-_Static_assert(sizeof(block) <= 126 << 10, "the stack has room for it and all that calls");
-
-/* Whether it needs no sums. */
-static bool at_once(const bc_bgemm_call *call) {
-    return !call->pop && call->taps * call->cw <= AT_ONCE;
+static BC_INLINE V repeat(__m128i x) {
+    return _mm256_broadcastsi128_si256(x);
 }
 
-/* Weights of r's part. */
-static void weights(block *b, bc_pair_rectangle *r, size_t k_words, bool expanded) {
-    const bc_bgemm_call *call = r->tables->call;
-    if (call->spread) {
-        r->stride = (k_words + 1) * BC_SPREAD_WORD__AVX2;
-        const uint8_t *from = call->spread + r->q / 4 * r->stride;
-        r->w = from + r->k * BC_SPREAD_WORD__AVX2;
-        r->odd = from + k_words * BC_SPREAD_WORD__AVX2;
-        return;
-    }
-    r->stride = sizeof b->weights[0];
-    r->w = b->weights[0];
-    r->odd = b->weights[0] + PART_BYTES;
-    for (size_t q = 0; q < r->panels && !expanded; q += 4) {
-        uint8_t *to = b->weights[q / 4];
-        uint16_t *odd = (uint16_t *)(void *)(to + PART_BYTES);
-        if (r->k == 0)
-            memset(odd, 0, NR * sizeof *odd);
-        bc_pairs_weights__avx2(to, odd, call->w + (r->q + q) * k_words * 8,
-                               bc_min(4, r->panels - q), k_words, r->k, r->words);
-    }
+static BC_INLINE V lanes(const uint64_t *const *p, size_t at) {
+    const __m128i *low = (const __m128i *)(const void *)(p[0] + at),
+                  *high = (const __m128i *)(const void *)(p[2] + at);
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(*low), *high, 1);
 }
 
-/* The rectangle `r` of pixels whose tables are there. `expanded`: b->weights are still its. */
-static void multiply(block *b, bc_pair_rectangle *r, size_t k_words, bool expanded) {
-    const bc_bgemm_call *call = r->tables->call;
-    if (at_once(call)) {
-        r->k = r->round = 0;
-        r->words = k_words;
-        weights(b, r, k_words, expanded);
-        bc_pairs_at_once__avx2(r, &b->limits);
-        return;
-    }
-    for (r->k = 0; r->k < k_words; r->k += r->words) {
-        r->words = bc_min(SLOT, k_words - r->k);
-        r->round = r->k / r->tables->unit;
-        weights(b, r, k_words, expanded);
-        bc_pairs_add__avx2(r, b->sums);
-    }
-    if (!call->pop)
-        bc_pairs_bits__avx2(r, (const bc_pair_sums *)b->sums, &b->limits);
-    else
-        bc_pairs_numbers__avx2(r, (const bc_pair_sums *)b->sums);
+static BC_INLINE pair_bits above8(V x, V y) {
+    return (pair_bits)_mm256_movemask_epi8(_mm256_cmpgt_epi8(x, y));
 }
 
-/* Rounds of a pair at most. */
-static size_t most_units(size_t taps, size_t cw) {
-    return taps * ((cw + UNIT - 1) / UNIT);
+static BC_INLINE pair_bits above16(V x0, V y0, V x1, V y1) {
+    return (pair_bits)_mm256_movemask_epi8(
+        _mm256_packs_epi16(_mm256_cmpgt_epi16(x0, y0), _mm256_cmpgt_epi16(x1, y1)));
 }
 
-bool bc_bgemm_pairs_fit__avx2(size_t m, size_t taps, size_t cw) {
-    /* four pairs at least are a stretch, whose rounds have places in the lists */
-    return m > FEW && taps * cw <= MOST_WORDS && most_units(taps, cw) <= STRETCH_UNITS / 4;
+#include "pairs_product.h"
+
+bool bc_bgemm_pairs__avx2(const bc_bgemm_call *call) {
+    return pairs_product(call);
 }
 
-/* Pixels [p, p + m) of the call. */
-static void stretch(block *b, const bc_bgemm_call *call, size_t p, size_t m) {
-    const size_t k_words = call->taps * call->cw, pairs = (m + 1) / 2,
-                 vectors = (call->panels + 3) / 4, groups = (vectors + NV - 1) / NV;
-    /* the weights of all of K are expanded once for all pixels */
-    const bool once = groups == 1 && k_words <= (call->pop ? SLOT : AT_ONCE);
-    const size_t held = at_once(call) ? AT_ONCE_PAIRS : BLOCK_PAIRS,
-                 most = bc_min(held, CHOSEN_WORDS / k_words) & ~(size_t)1,
-                 cuts = (pairs + most - 1) / most, fours = (pairs + 1) / 2;
-    bc_pairs_stretch__avx2(&b->tables, call, p, m, most);
-    for (size_t i = 0; i < cuts; i++) { /* blocks and groups of nearly equal sizes */
-        bc_pair_rectangle r = {.tables = &b->tables, .pair = 2 * (fours * i / cuts)};
-        r.pairs = bc_min(pairs, 2 * (fours * (i + 1) / cuts)) - r.pair;
-        r.m = bc_min(m - 2 * r.pair, 2 * r.pairs);
-        bc_pairs_choose__avx2(&b->tables, r.pair, r.pairs);
-        for (size_t g = 0; g < groups; g++) {
-            r.q = 4 * (vectors * g / groups);
-            r.panels = bc_min(4 * (vectors * (g + 1) / groups), call->panels) - r.q;
-            multiply(b, &r, k_words, once && (p > 0 || i > 0));
-        }
-    }
-}
-
-void bc_bgemm_pairs__avx2(const bc_bgemm_call *call) {
-    block b;
-    const size_t units = most_units(call->taps, call->cw),
-                 most = 2 * (bc_min(STRETCH_PAIRS, STRETCH_UNITS / units) & ~(size_t)3);
-    memset(b.limits.row, 0, sizeof b.limits.row);
-    b.limits.next = 0;
-    b.limits.last = NULL;
-    for (size_t p = 0, m; p < call->m; p += m) {
-        m = bc_min(most, call->m - p);
-        stretch(&b, call, p, m);
-    }
+_Static_assert((int)SPREAD_WORD == (int)BC_SPREAD_WORD__AVX2, "what the table tells");
+void bc_spread__avx2(size_t panels, size_t k_words, const uint64_t *w, void *to) {
+    pairs_spread(panels, k_words, w, to);
 }
 
 BC_TARGET_END

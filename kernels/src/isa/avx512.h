@@ -23,11 +23,6 @@ void bc_bgemm_steps__avx512vpopcntdq(size_t m, size_t c, size_t taps, size_t cw,
                                      const uint64_t *const *a, size_t skip, const uint64_t *w,
                                      int32_t *pop, size_t ld, const bc_row_step *list,
                                      size_t count);
-void bc_bgemm__avx512bw(size_t m, size_t panels, size_t taps, size_t cw, const uint64_t *const *a,
-                        size_t skip, const uint64_t *w, int32_t *pop, size_t ld);
-void bc_bgemm_tau__avx512bw(size_t m, size_t panels, size_t taps, size_t cw,
-                            const uint64_t *const *a, size_t skip, const uint64_t *w,
-                            const int32_t *const *limit, uint8_t *out, size_t out_stride);
 void bc_fgemm__avx512(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
                       const float *w, float *acc, size_t ld, const bc_ahead *ahead);
 void bc_igemm__avx512(size_t m, size_t panels, size_t taps, size_t cin, const int16_t *const *a,

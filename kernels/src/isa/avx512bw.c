@@ -1,7 +1,7 @@
 /* avx512bw.c: the row of the kernel table for AVX-512 without VPOPCNTDQ (Skylake-X, Cascade Lake),
- * its loops over rows, and its roofline. The binary products are in avx512bw_bgemm.c, the others
+ * its loops over rows, and its roofline. The binary products are in avx512bw_bgemm*.c, the others
  * are those of avx512vpopcntdq. */
-#include "avx512.h"
+#include "avx512bw_bgemm.h"
 
 #include <string.h>
 
@@ -17,9 +17,8 @@ BC_BGEMM_STEPS(bgemm_steps, bc_bgemm__avx512bw, steps)
 #define VF __m512
 #define BC_MM(name) _mm512_##name
 #define BC_KEEP BC_KEEP_V
-enum { ACCUMULATORS = 14, BITS_VECTORS = 4, BITS_STEPS = 28 };
-#define BITS_MACS (BITS_STEPS * BITS_VECTORS * 3 * 512u)
-#define BC_AND _mm512_and_si512
+enum { ACCUMULATORS = 14, BITS_ROUNDS = 14, BITS_VECTORS = 4 };
+#define BITS_MACS (BITS_ROUNDS * BITS_VECTORS * 7 * 512u)
 #include "peak_x86.h"
 #include "peak_pairs.h"
 
@@ -40,6 +39,11 @@ const bc_kernels bc_kernels_avx512bw = {
     .bgemm = bc_bgemm__avx512bw,
     .bgemm_tau = bc_bgemm_tau__avx512bw,
     .bgemm_steps = bgemm_steps,
+    .spread_panels = 8,
+    .spread_bytes = BC_SPREAD_WORD__AVX512BW,
+    .spread = bc_spread__avx512bw,
+    .bgemm_spread = bc_bgemm_spread__avx512bw,
+    .bgemm_tau_spread = bc_bgemm_tau_spread__avx512bw,
     .fgemm = bc_fgemm__avx512,
     BC_TABLES_AVX512,
     .igemm = bc_igemm__avx512,

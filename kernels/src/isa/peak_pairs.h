@@ -1,38 +1,37 @@
-/* peak_pairs.h: the roofline of the binary product that looks two pixels up in one table
- * and adds both up as bytes (avx512bw_bgemm.c); after peak_x86.h, whose macros it uses. The
- * including file defines BC_AND(a, b), BITS_VECTORS and BITS_STEPS.
- *
- * 3 vpshufb, 2 vpaddb; vpaddb; vpsrlw, vpand, vpaddb for 12 bits of 2 pixels and a vector of
- * filters, BITS_VECTORS times side by side. */
+/* peak_pairs.h: the roofline of the binary product by table look-up: what pairs_tile.h does to
+ * seven steps of 4 bits of two pixels, 7 vpshufb, 6 vpaddb; vpaddb; vpsrlw, vpaddb. After
+ * peak_x86.h, whose macros it uses; the including file defines BITS_VECTORS, which are side by
+ * side, and BITS_ROUNDS, the times that they are done. */
 static uint64_t bits_peak(uint64_t rounds, V x, V v) {
-    const V nibble = BC_MM(set1_epi8)(15);
-    V y[BITS_VECTORS][2];
+    V all[BITS_VECTORS], second[BITS_VECTORS];
     BC_UNROLL
-    for (int i = 0; i < BITS_VECTORS; i++)
-        y[i][0] = y[i][1] = v;
-    for (uint64_t r = 0; r < rounds * BITS_STEPS; r++) {
+    for (int j = 0; j < BITS_VECTORS; j++)
+        all[j] = second[j] = v;
+    for (uint64_t r = 0; r < rounds * BITS_ROUNDS; r++) {
+        V sum[BITS_VECTORS];
         BC_UNROLL
-        for (int i = 0; i < BITS_VECTORS; i++) {
-            V sum = BC_MM(shuffle_epi8)(x, v);
+        for (int step = 0; step < 7; step++) {
             BC_UNROLL
-            for (int j = 1; j < 3; j++) {
+            for (int j = 0; j < BITS_VECTORS; j++) {
                 BC_KEEP(x); /* or one vpshufb would do for all */
-                sum = BC_MM(add_epi8)(sum, BC_MM(shuffle_epi8)(x, v));
-                BC_KEEP(sum);
+                const V y = BC_MM(shuffle_epi8)(x, v);
+                sum[j] = step ? BC_MM(add_epi8)(sum[j], y) : y;
+                BC_KEEP(sum[j]);
             }
-            y[i][0] = BC_MM(add_epi8)(y[i][0], sum);
-            BC_KEEP(y[i][0]);
-            sum = BC_AND(BC_MM(srli_epi16)(sum, 4), nibble);
-            y[i][1] = BC_MM(add_epi8)(y[i][1], sum);
-            BC_KEEP(y[i][1]);
-            BC_KEEP(x);
+        }
+        BC_UNROLL
+        for (int j = 0; j < BITS_VECTORS; j++) {
+            all[j] = BC_MM(add_epi8)(all[j], sum[j]);
+            BC_KEEP(all[j]);
+            second[j] = BC_MM(add_epi8)(second[j], BC_MM(srli_epi16)(sum[j], 4));
+            BC_KEEP(second[j]);
         }
     }
-    V out[BITS_VECTORS][2]; /* a copy, or y would live in memory all along */
+    V out[2 * BITS_VECTORS]; /* a copy, or they would live in memory all along */
     BC_UNROLL
-    for (int i = 0; i < BITS_VECTORS; i++) {
-        out[i][0] = y[i][0];
-        out[i][1] = y[i][1];
+    for (int j = 0; j < BITS_VECTORS; j++) {
+        out[j] = all[j];
+        out[BITS_VECTORS + j] = second[j];
     }
     return digest(out, sizeof out);
 }

@@ -5,12 +5,14 @@
 
 enum { LEAST_PIXELS = 4 }; /* of a product that uses it */
 
-static size_t four_panels(const bc_run *run, const bc_node *node) {
+/* Bytes of spread_panels panels. */
+static size_t part_bytes(const bc_run *run, const bc_node *node) {
     return (node->taps * node->inner + 1) * run->kernels->spread_bytes;
 }
 
 static size_t group_bytes(const bc_run *run, const bc_node *node) {
-    return (node->panels + 3) / 4 * four_panels(run, node);
+    const size_t panels = run->kernels->spread_panels;
+    return (node->panels + panels - 1) / panels * part_bytes(run, node);
 }
 
 size_t bc_spread_bytes(const bc_run *run, const bc_node *node, size_t batch) {
@@ -30,7 +32,8 @@ const char *bc_spread_find(const bc_task *task, size_t g) {
     const bc_run *run = task->run;
     const bc_node *node = task->node;
     const char *all = run->spread ? run->spread[node - run->model->nodes] : NULL;
-    if (!all || task->panel0 % 4)
+    if (!all || task->panel0 % run->kernels->spread_panels)
         return NULL;
-    return all + g * group_bytes(run, node) + task->panel0 / 4 * four_panels(run, node);
+    return all + g * group_bytes(run, node) +
+           task->panel0 / run->kernels->spread_panels * part_bytes(run, node);
 }

@@ -1,13 +1,12 @@
-/* avx2_bgemm_choose.c: pixels of a binary product by table look-up to numbers of tables.
+/* pairs_choose.h: pixels of a binary product by table look-up to numbers of tables.
  *
  * What a tap of a pixel sees, the tap above it sees one row of the image further down, so most
  * tables were chosen before, if pairs lie below pairs. They are found again by their pointers;
  * where a row of the image ends is not told, and is found by the first pixel's. */
-#include "avx2_bgemm_pairs.h"
+#ifndef BC_ISA_PAIRS_CHOOSE_H
+#define BC_ISA_PAIRS_CHOOSE_H
 
-#include <immintrin.h>
-
-BC_TARGET_BEGIN("avx2")
+#include "pairs.h"
 
 enum { SPARE = 16 }; /* entries for pairs at the margins, which share less */
 
@@ -23,7 +22,7 @@ static BC_INLINE bool moved(const uint64_t *const *x, size_t back, const size_t 
 
 /* Pairs from the first one to that under it, 0 if it is not found. Few words are found again only
  * if they share: else all of K is one entry, whose odd counts are summed at once. */
-static size_t find_below(const bc_pair_tables *t) {
+static size_t find_below(const pair_tables *t) {
     const size_t taps = t->call->taps;
     const uint64_t *const *a = t->call->a + t->p * taps;
     for (size_t pair = 1; 2 * pair + 1 < t->m; pair++)
@@ -33,8 +32,8 @@ static size_t find_below(const bc_pair_tables *t) {
     return 0;
 }
 
-void bc_pairs_stretch__avx2(bc_pair_tables *t, const bc_bgemm_call *call, size_t p, size_t m,
-                            size_t block) {
+static void pairs_stretch(pair_tables *t, const bc_bgemm_call *call, size_t p, size_t m,
+                          size_t block) {
     const size_t taps = call->taps, k_words = taps * call->cw;
     t->call = call;
     t->p = p;
@@ -55,7 +54,7 @@ void bc_pairs_stretch__avx2(bc_pair_tables *t, const bc_bgemm_call *call, size_t
 }
 
 /* The tables of a word of x and a word of y: v in bits 4 to 7, v' in bits 8 to 11 of where one lies
- * (avx2_bgemm_tile.h). Steps 0..7 are the low halves of the word's bytes, 8..15 the high ones.
+ * (pairs_tile.h). Steps 0..7 are the low halves of the word's bytes, 8..15 the high ones.
  * Returns -1 in the bytes of x and y, in turns, for halves that have an odd count. */
 static BC_INLINE __m256i choose_word(uint16_t *to, const uint64_t *x, const uint64_t *y) {
     const __m256i high = _mm256_set1_epi8((char)0xf0), join = _mm256_set1_epi16(1 + (16 << 8)),
@@ -85,7 +84,7 @@ static BC_INLINE __m256i choose_words(__m256i odd, uint16_t *restrict to, const 
     return odd;
 }
 
-/* All bytes of x, and all of y, as bc_pair_tables.odd. */
+/* All bytes of x, and all of y, as pair_tables.odd. */
 static BC_INLINE uint32_t sum_odd(__m256i odd) {
     const __m256i zero = _mm256_setzero_si256(),
                   x = _mm256_sad_epu8(_mm256_and_si256(odd, _mm256_set1_epi16(0xff)), zero),
@@ -97,9 +96,9 @@ static BC_INLINE uint32_t sum_odd(__m256i odd) {
 }
 
 /* Entry i of a pair anew, at `to`. */
-static BC_INLINE uint32_t make(const bc_bgemm_call *call, const bool by_tap, const size_t cw,
-                               uint16_t *to, const uint64_t *const *x, const uint64_t *const *y,
-                               size_t i) {
+static BC_INLINE uint32_t choose_entry(const bc_bgemm_call *call, const bool by_tap,
+                                       const size_t cw, uint16_t *to, const uint64_t *const *x,
+                                       const uint64_t *const *y, size_t i) {
     enum { MOST = 255 }; /* words that a byte counts */
     const size_t skip = call->skip, end = by_tap ? i + 1 : call->taps;
     __m256i odd = _mm256_setzero_si256();
@@ -118,7 +117,7 @@ static BC_INLINE uint32_t make(const bc_bgemm_call *call, const bool by_tap, con
 }
 
 /* per_pair, entry_units and cw are t's. */
-static BC_INLINE void choose_some(bc_pair_tables *t, const size_t from, const size_t n,
+static BC_INLINE void choose_some(pair_tables *t, const size_t from, const size_t n,
                                   const size_t per_pair, const size_t entry_units,
                                   const size_t cw) {
     const bc_bgemm_call *call = t->call;
@@ -144,7 +143,7 @@ static BC_INLINE void choose_some(bc_pair_tables *t, const size_t from, const si
         }
         for (; i < per_pair; i++) {
             uint16_t *to = t->chosen + at * entry;
-            sum += odd[i] = make(call, per_pair > 1, cw, to, x, two ? x + taps : x, i);
+            sum += odd[i] = choose_entry(call, per_pair > 1, cw, to, x, two ? x + taps : x, i);
             made++;
             at = at + 1 < entries ? at + 1 : 0;
             for (size_t u = 0; u < entry_units; u++)
@@ -161,7 +160,7 @@ static BC_INLINE void choose_some(bc_pair_tables *t, const size_t from, const si
 /* Instances of their own for usual sizes: 3 x 3 of 64, 128, 256 channels, 16 and 32 whose rows are
  * joined (ops/bit_rows.c), and windows of few that share nothing. */
 #define INSTANCE(name, per_pair, units, cw)                                                        \
-    static BC_NO_INLINE void name(bc_pair_tables *t, size_t from, size_t n) {                      \
+    static BC_NO_INLINE void name(pair_tables *t, size_t from, size_t n) {                         \
         choose_some(t, from, n, per_pair, units, cw);                                              \
     }
 INSTANCE(choose3x3, 3, 1, UNIT)
@@ -173,7 +172,7 @@ INSTANCE(choose3x1, 3, 1, 1)
 INSTANCE(choose3x2, 3, 1, 2)
 INSTANCE(choose_any, t->per_pair, (t->entry_words + t->unit - 1) / t->unit, t->call->cw)
 
-void bc_pairs_choose__avx2(bc_pair_tables *t, size_t from, size_t n) {
+static void pairs_choose(pair_tables *t, size_t from, size_t n) {
     const size_t taps = t->per_pair, cw = t->call->cw;
     (taps == 3 && cw == UNIT       ? choose3x3
      : taps == 3 && cw == 2 * UNIT ? choose3x6
@@ -185,4 +184,4 @@ void bc_pairs_choose__avx2(bc_pair_tables *t, size_t from, size_t n) {
                                    : choose_any)(t, from, n);
 }
 
-BC_TARGET_END
+#endif
