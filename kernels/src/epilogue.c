@@ -21,7 +21,11 @@ void bc_zero_tail(const bc_task *task, uint8_t *bits, size_t stride) {
     const size_t bytes = (task->c + 7) / 8, tail = stride - task->c0 / 8 - bytes;
     if (!tail || task->c0 + task->c != task->node->c)
         return;
-    if (!task->c0) { /* the whole last word, which nothing has been written to yet */
+    if (!task->c0 && stride == 8) { /* pixels of one word, which nothing has been written to yet */
+        memset(bits, 0, task->m * stride);
+        return;
+    }
+    if (!task->c0) { /* the whole last word, as before */
         for (size_t p = 1; p <= task->m; p++)
             memset(bits + p * stride - 8, 0, 8);
         return;

@@ -15,6 +15,7 @@
 enum {
     MOST_TAPS = 16,      /* of a row of the kernel: a column of the copy is so many pixels long */
     COPY_GROWTH = 2,     /* times the width of the input that the copy may have at most */
+    MOST_PACKED = 2,     /* words of a column that is packed in registers */
     COPY_WORDS = 1 << 11 /* per task of the copy */
 };
 
@@ -116,40 +117,82 @@ static void pack_tap(const bc_node *node, size_t width, const uint64_t *from, si
     }
 }
 
-/* All taps of columns [x, x + 8), which lie inside. In registers, with the steps known. */
-static inline void pack_eight(const bc_bit_rows *rows, size_t channels, size_t stride,
-                              const uint64_t *restrict from, uint64_t *restrict to) {
-    uint64_t column[8] = {0};
-    for (size_t t = 0; t < rows->taps; t++, from += rows->dilation)
-        for (size_t j = 0; j < 8; j++)
-            column[j] |= from[j * stride] << t * channels;
-    memcpy(to, column, sizeof column);
+/* Where a tap lies in a word of a column: (tap << left) >> right, one of them 0. */
+typedef struct tap_shift {
+    unsigned left, right;
+} tap_shift;
+
+static inline tap_shift shift_of(size_t at, size_t channels, size_t word) {
+    const size_t begin = word * 64;
+    if (at >= begin + 64 || at + channels <= begin)
+        return (tap_shift){0, 63}; /* not at all: a tap has less than 64 bits */
+    return at >= begin ? (tap_shift){(unsigned)(at - begin), 0}
+                       : (tap_shift){0, (unsigned)(begin - at)};
 }
 
-/* The common case, pixels of one word to columns of one word, without the general one's passes over
- * memory. */
+/* n columns of all taps, `tap_step` apart from the first one at `from` on. A loop that compilers
+ * vectorise where numbers are constant. */
+static inline void pack_columns(const size_t taps, const size_t words, const size_t stride,
+                                size_t channels, size_t tap_step, size_t n,
+                                const uint64_t *restrict from, uint64_t *restrict to) {
+    tap_shift s[MOST_PACKED][MOST_TAPS];
+    for (size_t w = 0; w < words; w++)
+        for (size_t t = 0; t < taps; t++)
+            s[w][t] = shift_of(t * channels, channels, w);
+    for (size_t x = 0; x < n; x++)
+        for (size_t w = 0; w < words; w++) {
+            uint64_t column = 0;
+            for (size_t t = 0; t < taps; t++)
+                column |= from[x * stride + t * tap_step] << s[w][t].left >> s[w][t].right;
+            to[x * words + w] = column;
+        }
+}
+
+static void pack_any(const bc_bit_rows *rows, size_t c, size_t tap_step, size_t n,
+                     const uint64_t *from, uint64_t *to) {
+    const size_t d = tap_step;
+    if (rows->taps == 3 && rows->words == 1 && rows->stride == 1)
+        pack_columns(3, 1, 1, c, d, n, from, to);
+    else if (rows->taps == 3 && rows->words == 1 && rows->stride == 2)
+        pack_columns(3, 1, 2, c, d, n, from, to);
+    else if (rows->taps == 3 && rows->words == 2 && rows->stride == 1)
+        pack_columns(3, 2, 1, c, d, n, from, to);
+    else if (rows->taps == 3 && rows->words == 2 && rows->stride == 2)
+        pack_columns(3, 2, 2, c, d, n, from, to);
+    else
+        pack_columns(rows->taps, rows->words, rows->stride, c, d, n, from, to);
+}
+
+/* Column x, some of whose taps are padding. */
+static void pack_margin(const bc_node *node, size_t width, size_t x, const uint64_t *from,
+                        uint64_t *to) {
+    const bc_bit_rows *rows = &node->rows;
+    const uint64_t outside = node->pad_value < 0 ? ~(uint64_t)0 >> (64 - node->group_in) : 0;
+    uint64_t window[MOST_TAPS];
+    for (size_t t = 0; t < rows->taps; t++) {
+        const size_t i = x * rows->stride + t * rows->dilation - rows->left; /* wraps before 0 */
+        window[t] = i < width ? from[i] : outside;
+    }
+    pack_any(rows, node->group_in, 1, 1, window, to);
+}
+
+/* The common case, pixels of one word to columns of MOST_PACKED or less, without the general one's
+ * passes over memory. */
 static void pack_words(const bc_node *node, size_t width, const uint64_t *from, uint64_t *to) {
     const bc_bit_rows *rows = &node->rows;
-    const size_t c = node->group_in, reach = (rows->taps - 1) * rows->dilation + 1;
-    const uint64_t outside = node->pad_value < 0 ? ~(uint64_t)0 >> (64 - c) : 0;
-    for (size_t x = 0, n; x < rows->columns; x += n) {
-        const size_t at = x * rows->stride; /* of the window, the image begins at `left` */
-        n = 1;
-        if (x + 8 <= rows->columns && at >= rows->left &&
-            at + 7 * rows->stride + reach <= rows->left + width) {
-            n = 8;
-            if (rows->stride == 1)
-                pack_eight(rows, c, 1, from + at - rows->left, to + x);
-            else
-                pack_eight(rows, c, rows->stride, from + at - rows->left, to + x);
-            continue;
-        }
-        to[x] = 0;
-        for (size_t t = 0; t < rows->taps; t++) {
-            const size_t i = at + t * rows->dilation - rows->left; /* wraps around before it */
-            to[x] |= (i < width ? from[i] : outside) << t * c;
-        }
-    }
+    const size_t stride = rows->stride, words = rows->words, end = rows->left + width,
+                 reach = (rows->taps - 1) * rows->dilation + 1;
+    /* columns [first, last) see nothing outside */
+    const size_t first = bc_min((rows->left + stride - 1) / stride, rows->columns),
+                 fit = end < reach ? 0 : (end - reach) / stride + 1,
+                 last = bc_max(first, bc_min(fit, rows->columns));
+    for (size_t x = 0; x < first; x++)
+        pack_margin(node, width, x, from, to + x * words);
+    if (first < last)
+        pack_any(rows, node->group_in, rows->dilation, last - first,
+                 from + first * stride - rows->left, to + first * words);
+    for (size_t x = last; x < rows->columns; x++)
+        pack_margin(node, width, x, from, to + x * words);
 }
 
 typedef struct packing {
@@ -166,7 +209,7 @@ static void pack_rows(const void *context, size_t first, size_t end) {
         const uint64_t *from = (const uint64_t *)(const void *)p->run->values[node->input] +
                                r * main->w * (main->pixel_bytes / 8);
         uint64_t *to = (uint64_t *)(void *)p->run->prep + r * words;
-        if (main->pixel_bytes == 8 && node->rows.words == 1) {
+        if (main->pixel_bytes == 8 && node->groups == 1 && node->rows.words <= MOST_PACKED) {
             pack_words(node, main->w, from, to);
             continue;
         }
