@@ -98,6 +98,8 @@ typedef struct bc_ahead {
     size_t bytes;
 } bc_ahead;
 
+enum { BC_MOST_PACKED_TAPS = 16, BC_MOST_PACKED_WORDS = 2 };
+
 typedef struct bc_kernels {
     const char *name;
     uint32_t cpu_needs; /* BC_CPU_* bits, all needed */
@@ -228,6 +230,13 @@ typedef struct bc_kernels {
      * in order from +0; then lane j += lane j + 8 (j < 8), lane j + 4 (j < 4), + 2, + 1; then lane
      * 0 * inv, where inv = 1.0f / (float)c. */
     void (*abs_mean)(size_t m, size_t c, const float *x, size_t ld, float inv, float *y);
+
+    /* Taps of a row side by side, for n columns of bc_words(taps * channels) words: bits
+     * t * channels + i of column x are bits i < channels of from[x * stride + t * step], where all
+     * others are 0; the rest of the column is 0. channels < 64, taps <= BC_MOST_PACKED_TAPS, words
+     * of a column <= BC_MOST_PACKED_WORDS. */
+    void (*pack_taps)(size_t n, size_t taps, size_t channels, size_t stride, size_t step,
+                      const uint64_t *from, uint64_t *to);
 
     /* ---- training ---- */
 

@@ -192,6 +192,19 @@ static void check_turn(size_t octets, fill f) {
     release_all();
 }
 
+static void check_taps(size_t taps, size_t channels, size_t n, size_t stride, size_t step, fill f) {
+    const size_t words = bc_words(taps * channels), read = (n - 1) * stride + (taps - 1) * step + 1;
+    uint64_t *from = guarded(read * 8, 8);
+    fill_words(from, read, f);
+    for (size_t i = 0; i < read; i++)
+        from[i] &= ~(uint64_t)0 >> (64 - channels);
+    const rows r = {.m = n, .c = taps * channels, .f = f};
+    const void *blank = guarded(n * words * 8, 8);
+    COMPARE("pack_taps", blank, n * words * 8,
+            k->pack_taps(n, taps, channels, stride, step, from, out));
+    release_all();
+}
+
 /* Tables of 16 floats of rows 16 + 3 apart, then products that look up; bytes `step` apart. */
 static void check_lookup(size_t m, size_t taps, size_t octets, fill f) {
     const size_t groups = taps * octets * 2, ld = 16 + m % 2 * 3, step = m % 3 ? 1 : 16,
@@ -283,6 +296,12 @@ int check_rows(void) {
     for (size_t octets = 1; octets < 40; octets++)
         for (fill f = 0; f < FILLS; f++)
             check_turn(octets, f);
+    for (size_t taps_of = 1; taps_of <= BC_MOST_PACKED_TAPS; taps_of++)
+        for (size_t channels = 1; channels < 64 && taps_of * channels <= 64 * BC_MOST_PACKED_WORDS;
+             channels += 1 + channels / 8)
+            for (fill f = 0; f < FILLS; f++)
+                check_taps(taps_of, channels, 1 + (channels + f * 5) % 35, 1 + channels % 3,
+                           1 + channels / 2 % 2, f);
     for (size_t rows = 1; rows < 14; rows++)
         for (size_t octets = 1; octets < 8; octets += 1 + octets / 4)
             for (fill f = 0; f < FILLS; f++)

@@ -15,6 +15,7 @@
 #endif
 #include "steps.h"
 #include "lookup.h"
+#include "pack_taps.h"
 
 enum { DEPTHWISE_MR = 4 }; /* pixels of a tile: 4 x 16 accumulators are 8 AVX2 registers */
 
@@ -224,5 +225,6 @@ static void through_sign(size_t m, size_t c, bc_estimator estimator, const float
 /* These kernels' members of a table. */
 #define BC_ROWS                                                                                    \
     .fdepthwise = fdepthwise, .steps = steps, .i32_to_bits = i32_to_bits, .max_pool = max_pool,    \
-    .avg_pool = avg_pool, .bit_pool = bit_pool, .abs_mean = abs_mean, .turn_bits = turn_bits,      \
-    .center_sums = center_sums, .through_sign = through_sign, .ltable = ltable, .lgemm = lgemm
+    .avg_pool = avg_pool, .bit_pool = bit_pool, .abs_mean = abs_mean, .pack_taps = pack_taps,      \
+    .turn_bits = turn_bits, .center_sums = center_sums, .through_sign = through_sign,              \
+    .ltable = ltable, .lgemm = lgemm

@@ -215,6 +215,16 @@ static void lgemm__scalar(size_t m, size_t taps, size_t octets, const uint8_t *c
             }
 }
 
+static void pack_taps__scalar(size_t n, size_t taps, size_t channels, size_t stride, size_t step,
+                              const uint64_t *from, uint64_t *to) {
+    const size_t words = bc_words(taps * channels);
+    memset(to, 0, n * words * sizeof *to);
+    for (size_t x = 0; x < n; x++, to += words)
+        for (size_t t = 0, at = 0; t < taps; t++)
+            for (size_t i = 0; i < channels; i++, at++)
+                to[at / 64] |= (from[x * stride + t * step] >> i & 1) << at % 64;
+}
+
 static void turn_bits__scalar(size_t octets, const uint8_t *low, const uint8_t *high, uint8_t *to) {
     memset(to, 0, octets * 16);
     for (size_t i = 0; i < octets * 8; i++)
@@ -286,6 +296,7 @@ const bc_kernels bc_kernels_scalar = {
     .avg_pool = avg_pool__scalar,
     .bit_pool = bit_pool__scalar,
     .abs_mean = abs_mean__scalar,
+    .pack_taps = pack_taps__scalar,
     .turn_bits = turn_bits__scalar,
     .ltable = ltable__scalar,
     .lgemm = lgemm__scalar,

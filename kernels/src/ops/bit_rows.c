@@ -13,9 +13,7 @@
 #include <string.h>
 
 enum {
-    MOST_TAPS = 16,      /* of a row of the kernel: a column of the copy is so many pixels long */
     COPY_GROWTH = 2,     /* times the width of the input that the copy may have at most */
-    MOST_PACKED = 2,     /* words of a column that is packed in registers */
     COPY_WORDS = 1 << 11 /* per task of the copy */
 };
 
@@ -33,7 +31,7 @@ void bc_bit_rows_choose(const bc_model *model, bc_node *node) {
     /* a word less per pixel saves a panel's product with it; a piece costs some shifts */
     const bool pays =
         win->kh * (win->kw * words - row_words) * panels > win->kw * pieces(node->group_in);
-    if (pays && win->kw <= MOST_TAPS && win->ow <= COPY_GROWTH * win->w) {
+    if (pays && win->kw <= BC_MOST_PACKED_TAPS && win->ow <= COPY_GROWTH * win->w) {
         *rows = (bc_bit_rows){win->ow, win->kw, win->sw, win->dw, win->left, 0};
         *win = (bc_window){.h = win->h,
                            .w = win->ow,
@@ -117,82 +115,48 @@ static void pack_tap(const bc_node *node, size_t width, const uint64_t *from, si
     }
 }
 
-/* Where a tap lies in a word of a column: (tap << left) >> right, one of them 0. */
-typedef struct tap_shift {
-    unsigned left, right;
-} tap_shift;
-
-static inline tap_shift shift_of(size_t at, size_t channels, size_t word) {
-    const size_t begin = word * 64;
-    if (at >= begin + 64 || at + channels <= begin)
-        return (tap_shift){0, 63}; /* not at all: a tap has less than 64 bits */
-    return at >= begin ? (tap_shift){(unsigned)(at - begin), 0}
-                       : (tap_shift){0, (unsigned)(begin - at)};
-}
-
-/* n columns of all taps, `tap_step` apart from the first one at `from` on. A loop that compilers
- * vectorise where numbers are constant. */
-static inline void pack_columns(const size_t taps, const size_t words, const size_t stride,
-                                size_t channels, size_t tap_step, size_t n,
-                                const uint64_t *restrict from, uint64_t *restrict to) {
-    tap_shift s[MOST_PACKED][MOST_TAPS];
-    for (size_t w = 0; w < words; w++)
-        for (size_t t = 0; t < taps; t++)
-            s[w][t] = shift_of(t * channels, channels, w);
-    for (size_t x = 0; x < n; x++)
-        for (size_t w = 0; w < words; w++) {
-            uint64_t column = 0;
-            for (size_t t = 0; t < taps; t++)
-                column |= from[x * stride + t * tap_step] << s[w][t].left >> s[w][t].right;
-            to[x * words + w] = column;
-        }
-}
-
-static void pack_any(const bc_bit_rows *rows, size_t c, size_t tap_step, size_t n,
-                     const uint64_t *from, uint64_t *to) {
-    const size_t d = tap_step;
-    if (rows->taps == 3 && rows->words == 1 && rows->stride == 1)
-        pack_columns(3, 1, 1, c, d, n, from, to);
-    else if (rows->taps == 3 && rows->words == 1 && rows->stride == 2)
-        pack_columns(3, 1, 2, c, d, n, from, to);
-    else if (rows->taps == 3 && rows->words == 2 && rows->stride == 1)
-        pack_columns(3, 2, 1, c, d, n, from, to);
-    else if (rows->taps == 3 && rows->words == 2 && rows->stride == 2)
-        pack_columns(3, 2, 2, c, d, n, from, to);
-    else
-        pack_columns(rows->taps, rows->words, rows->stride, c, d, n, from, to);
-}
-
 /* Column x, some of whose taps are padding. */
 static void pack_margin(const bc_node *node, size_t width, size_t x, const uint64_t *from,
                         uint64_t *to) {
     const bc_bit_rows *rows = &node->rows;
-    const uint64_t outside = node->pad_value < 0 ? ~(uint64_t)0 >> (64 - node->group_in) : 0;
-    uint64_t window[MOST_TAPS];
-    for (size_t t = 0; t < rows->taps; t++) {
+    const size_t c = node->group_in;
+    const uint64_t outside = node->pad_value < 0 ? ~(uint64_t)0 >> (64 - c) : 0;
+    uint64_t column[BC_MOST_PACKED_WORDS] = {0};
+    for (size_t t = 0, at = 0; t < rows->taps; t++, at += c) {
         const size_t i = x * rows->stride + t * rows->dilation - rows->left; /* wraps before 0 */
-        window[t] = i < width ? from[i] : outside;
+        const uint64_t tap = i < width ? from[i] : outside;
+        column[at / 64] |= tap << at % 64;
+        if (at % 64 + c > 64)
+            column[at / 64 + 1] |= tap >> (64 - at % 64);
     }
-    pack_any(rows, node->group_in, 1, 1, window, to);
+    to[0] = column[0];
+    if (rows->words > 1)
+        to[1] = column[1];
 }
 
-/* The common case, pixels of one word to columns of MOST_PACKED or less, without the general one's
- * passes over memory. */
-static void pack_words(const bc_node *node, size_t width, const uint64_t *from, uint64_t *to) {
+/* The common case, pixels of one word to columns of BC_MOST_PACKED_WORDS or less, without the
+ * general one's passes over memory: `height` rows. */
+static void pack_words(const bc_kernels *kernels, const bc_node *node, size_t width, size_t height,
+                       const uint64_t *from, uint64_t *to) {
     const bc_bit_rows *rows = &node->rows;
-    const size_t stride = rows->stride, words = rows->words, end = rows->left + width,
-                 reach = (rows->taps - 1) * rows->dilation + 1;
+    const size_t stride = rows->stride, columns = rows->columns, words = rows->words,
+                 end = rows->left + width, reach = (rows->taps - 1) * rows->dilation + 1;
     /* columns [first, last) see nothing outside */
-    const size_t first = bc_min((rows->left + stride - 1) / stride, rows->columns),
+    const size_t first = bc_min((rows->left + stride - 1) / stride, columns),
                  fit = end < reach ? 0 : (end - reach) / stride + 1,
-                 last = bc_max(first, bc_min(fit, rows->columns));
-    for (size_t x = 0; x < first; x++)
-        pack_margin(node, width, x, from, to + x * words);
-    if (first < last)
-        pack_any(rows, node->group_in, rows->dilation, last - first,
-                 from + first * stride - rows->left, to + first * words);
-    for (size_t x = last; x < rows->columns; x++)
-        pack_margin(node, width, x, from, to + x * words);
+                 last = bc_max(first, bc_min(fit, columns));
+    /* where rows follow each other as columns do, all at once; then margins are mended */
+    const size_t together = columns * stride == width ? height : 1;
+    for (size_t r = 0; r < height && first < last; r += together)
+        kernels->pack_taps((together - 1) * columns + last - first, rows->taps, node->group_in,
+                           stride, rows->dilation, from + r * width + first * stride - rows->left,
+                           to + (r * columns + first) * words);
+    for (size_t r = 0; r < height; r++, from += width, to += columns * words) {
+        for (size_t x = 0; x < first; x++)
+            pack_margin(node, width, x, from, to + x * words);
+        for (size_t x = last; x < columns; x++)
+            pack_margin(node, width, x, from, to + x * words);
+    }
 }
 
 typedef struct packing {
@@ -204,19 +168,19 @@ static void pack_rows(const void *context, size_t first, size_t end) {
     const packing *p = context;
     const bc_node *node = p->node;
     const bc_value *main = &p->run->model->values[node->input];
-    const size_t words = node->rows.columns * node->rows.words;
-    for (size_t r = first; r < end; r++) {
-        const uint64_t *from = (const uint64_t *)(const void *)p->run->values[node->input] +
-                               r * main->w * (main->pixel_bytes / 8);
-        uint64_t *to = (uint64_t *)(void *)p->run->prep + r * words;
-        if (main->pixel_bytes == 8 && node->groups == 1 && node->rows.words <= MOST_PACKED) {
-            pack_words(node, main->w, from, to);
-            continue;
-        }
+    const size_t words = node->rows.columns * node->rows.words, from_words = main->pixel_bytes / 8;
+    const uint64_t *from =
+        (const uint64_t *)(const void *)p->run->values[node->input] + first * main->w * from_words;
+    uint64_t *to = (uint64_t *)(void *)p->run->prep + first * words;
+    if (from_words == 1 && node->groups == 1 && node->rows.words <= BC_MOST_PACKED_WORDS) {
+        pack_words(p->run->kernels, node, main->w, end - first, from, to);
+        return;
+    }
+    for (size_t r = first; r < end; r++, from += main->w * from_words, to += words) {
         memset(to, 0, words * sizeof *to);
         for (size_t g = 0; g < node->groups; g++)
             for (size_t t = 0; t < node->rows.taps; t++)
-                pack_tap(node, main->w, from, main->pixel_bytes / 8, to, t, g * node->group_in,
+                pack_tap(node, main->w, from, from_words, to, t, g * node->group_in,
                          g * node->rows.words / node->groups * 64 + t * node->group_in);
     }
 }
