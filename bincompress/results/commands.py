@@ -21,10 +21,10 @@ def commands(row: Row) -> list[str]:
     model = _quoted(f"{_ROOT}/{parent.file}") if parent.file else f"{parent.name}.safetensors"
     factory = f" --factory bincompress.zoo:{parent.network}" if parent.needs_factory else ""
     epochs = "" if row.epochs is None else f" --epochs {row.epochs}"
-    packed = f"{row.id}.gguf"
+    packed, settings = f"{row.id}.gguf", _settings(row.settings(_ROOT))
     return [
         *_training(parent, spec),
-        f"bincompress convert {model}{factory} --recipe {row.recipe} --data {spec}{epochs}{_settings(row.overrides)} "
+        f"bincompress convert {model}{factory} --recipe {row.recipe} --data {spec}{epochs}{settings} "
         f"-o {packed}",
         f"bincompress bench {packed} --baseline {model}{factory}",
     ]
@@ -38,7 +38,7 @@ def _training(parent: Parent, spec: str) -> list[str]:
 
 
 def _settings(overrides: tuple[str, ...]) -> str:
-    return "".join(f" --set {shlex.quote(override)}" for override in overrides)
+    return "".join(f" --set {_quoted(each) if '$' in each else shlex.quote(each)}" for each in overrides)
 
 
 def _quoted(text: str) -> str:

@@ -145,15 +145,15 @@ def _make(row: Row, work: Path, data: Path, speed: bool, reporter: _Deadline) ->
     parent = PARENTS[row.parent]
     spec = data_spec(parent.data, str(data))
     source, float_training = _float_network(parent, work, data, spec, reporter)
-    recipe = _recipe(row)
-    directory, packed = work / f"{_trained_as(row, recipe)}.ckpt", work / f"{row.id}.gguf"
+    recipe = _recipe(row, data)
+    directory, packed = work / f"{_trained_as(row, recipe, data)}.ckpt", work / f"{row.id}.gguf"
     resume = is_checkpoint(directory)
     pipeline.finetune(source, recipe, data=spec, output=directory, resume=resume, reporter=reporter)
     exported = pipeline.export(directory, val=spec, output=packed, force=True, reporter=reporter)
     checkpoint = load_checkpoint(directory)
     history = checkpoint.history
     result = {
-        **{key: value for key, value in asdict(row).items() if key not in ("overrides", "epochs")},
+        **{key: value for key, value in asdict(row).items() if key not in ("overrides", "epochs", "teacher")},
         "method": recipe.method,
         "network": parent.network,
         "data": parent.data,
@@ -187,14 +187,15 @@ def _make(row: Row, work: Path, data: Path, speed: bool, reporter: _Deadline) ->
     return result
 
 
-def _recipe(row: Row) -> Recipe:
-    recipe = load_recipe(row.recipe, row.overrides)
+def _recipe(row: Row, data: Path) -> Recipe:
+    recipe = load_recipe(row.recipe, row.settings(str(data)))
     return recipe if row.epochs is None else recipe.with_epochs(row.epochs)
 
 
-def _trained_as(row: Row, recipe: Recipe) -> str:
+def _trained_as(row: Row, recipe: Recipe, data: Path) -> str:
     """The first row of the table that is trained just so: what several comparisons begin from is trained once."""
-    return next(each.id for each in ROWS if each.parent == row.parent and (each is row or _recipe(each) == recipe))
+    alike = (each for each in ROWS if each.parent == row.parent)
+    return next(each.id for each in alike if each is row or _recipe(each, data) == recipe)
 
 
 def _float_network(

@@ -36,7 +36,8 @@ class Parent:
 class Row:
     """One 1-bit network. `epochs` rescales the recipe's stages, None keeps them; `variant` says what is special.
 
-    `published` is the value that others report for the same data, with `source`; accuracy in percent as text.
+    `teacher` is the parent whose file teaches, where that is another one than the network begins from. `published` is
+    the value that others report for the same data, with `source`; accuracy in percent as text.
     """
 
     id: str
@@ -46,12 +47,25 @@ class Row:
     epochs: int | None = None
     overrides: tuple[str, ...] = ()
     variant: str = ""
+    teacher: str | None = None
     published: str = ""
     source: str = ""
+
+    def settings(self, root: str) -> tuple[str, ...]:
+        """What is set in the recipe, with data sets and models below `root`."""
+        if self.teacher is None:
+            return self.overrides
+        teacher = PARENTS[self.teacher]
+        return (
+            *self.overrides,
+            f"train.distill.teacher={root}/{teacher.file}",
+            f"train.distill.factory=bincompress.zoo:{teacher.network}",
+        )
 
 
 _QUICK = "train.precision=auto"
 _LARGE = (_QUICK, "train.distill.views=4")  # of each image, which a large teacher sees once
+_TAUGHT = "taught by the pretrained ResNet-20"  # a better teacher than a ConvNet of six epochs, and a faster one
 _SHIFTED = "data.transforms=[random_crop]"  # without it a perceptron of 10 million weights knows its digits by heart
 
 PARENTS: dict[str, Parent] = {
@@ -103,19 +117,32 @@ _MAIN: tuple[Row, ...] = (
     Row("resnet20-reactnet", _RESNET, "resnet20", "reactnet", 10),
     Row("resnet20-strong", _RESNET, "resnet20", "strong"),
     Row("resnet20-strong-full", _RESNET, "resnet20", "full/strong"),
-    Row("convnet-bc", _CONVNET, "convnet", "bc", 16, _LARGE, published="90.10", source=f"{_BC}, deterministic"),
+    Row(
+        "convnet-bc",
+        _CONVNET,
+        "convnet",
+        "bc",
+        16,
+        _LARGE,
+        _TAUGHT,
+        "resnet20",
+        published="90.10",
+        source=f"{_BC}, deterministic",
+    ),
     Row(
         "convnet-bnn",
         _CONVNET,
         "convnet",
         "bnn",
-        16,
-        _LARGE,
+        None,
+        (*_LARGE, "train.stages.1.epochs=17"),
+        _TAUGHT,
+        "resnet20",
         published="89.85 / 88.60",
         source=f"{_BNN}, Torch / Theano",
     ),
-    Row("convnet-bwn", _CONVNET, "convnet", "bwn", 16, _LARGE, published="90.12", source=_XNOR),
-    Row("convnet-xnor", _CONVNET, "convnet", "xnor", 16, _LARGE, published="89.83", source=_XNOR),
+    Row("convnet-bwn", _CONVNET, "convnet", "bwn", 16, _LARGE, _TAUGHT, "resnet20", published="90.12", source=_XNOR),
+    Row("convnet-xnor", _CONVNET, "convnet", "xnor", 16, _LARGE, _TAUGHT, "resnet20", published="89.83", source=_XNOR),
     Row("vgg-xnor", _VGG, "vgg", "xnor", 20, (_QUICK,), published="89.8", source="XNOR-Net as reported by IR-Net"),
 )
 

@@ -52,6 +52,11 @@ def test_commands_are_the_row() -> None:
         "--set 'data.transforms=[random_crop]' --set train.precision=auto -o mlp-bnn.gguf",
         "bincompress bench mlp-bnn.gguf --baseline mlp.safetensors --factory bincompress.zoo:bnn_mlp_2048",
     ]
+    (_, convert, _) = commands(rows["convnet-bnn"])
+    assert (
+        '--set "train.distill.teacher=$BINCOMPRESS_DATA/models/resnet20-12fca82f.th" '
+        "--set train.distill.factory=bincompress.zoo:resnet20 -o convnet-bnn.gguf"
+    ) in convert
     (convert, _) = commands(rows["teacher-without"])
     assert "--set train.distill=null" in convert
     assert data_spec("digits", "/anywhere") == "digits"

@@ -28,11 +28,10 @@ static BC_INLINE void limit_vector(int16_t to[2][NR / 2], const pair_rectangle *
                                    const int32_t *row, int parity) {
     const uint16_t *odd = (const uint16_t *)(const void *)(r->odd + v * r->stride);
     const size_t q = r->q + v * PANELS, last = r->q + r->panels - 1;
-    for (size_t j = 0; j < PANELS; j++) {
-        const size_t place = j / 2 * 8 + j % 2 * (NR / 2);
-        _mm_store_si128((__m128i *)(void *)(to[0] + place),
-                        limit_halves(row + bc_min(q + j, last) * 8, odd + place, parity));
-    }
+    for (size_t j = 0; j < PANELS; j++)
+        _mm_store_si128((__m128i *)(void *)(to[j % 2] + j / 2 * 8),
+                        limit_halves(row + bc_min(q + j, last) * 8,
+                                     odd + j % 2 * (NR / 2) + j / 2 * 8, parity));
 }
 
 /* Groups of 4 bits with an odd count, of pixel i of a rectangle. */
