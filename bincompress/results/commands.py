@@ -24,8 +24,7 @@ def commands(row: Row) -> list[str]:
     packed, settings = f"{row.id}.gguf", _settings(row.settings(_ROOT))
     return [
         *_training(parent, spec),
-        f"bincompress convert {model}{factory} --recipe {row.recipe} --data {spec}{epochs}{settings} "
-        f"-o {packed}",
+        f"bincompress convert {model}{factory} --recipe {row.recipe} --data {spec}{epochs}{settings} -o {packed}",
         f"bincompress bench {packed} --baseline {model}{factory}",
     ]
 
