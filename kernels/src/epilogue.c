@@ -39,40 +39,46 @@ static float *value_rows(const bc_task *task, int32_t value) {
     return (float *)(void *)task->run->values[value] + task->p0 * task->node->c + task->c0;
 }
 
-/* A step of the file as a step of the kernel, on the memory of this task. */
-static bc_row_step row_step(const bc_task *task, const bc_step *step) {
-    const size_t c = task->node->c;
-    const float *scale = step->scale ? step->scale + task->c0 : NULL,
-                *bias = step->bias ? step->bias + task->c0 : NULL;
-    bc_row_step row = {.op = BC_ROW_AFFINE, .scale = scale, .bias = bias};
+/* A step of the file as a step of the kernel, on the memory of this task. Written where it belongs:
+ * a copy of what has just been stored in parts waits for these stores. */
+static void write_step(const bc_task *task, const bc_step *step, bc_row_step *row) {
+    *row = (bc_row_step){.op = BC_ROW_AFFINE,
+                         .scale = step->scale ? step->scale + task->c0 : NULL,
+                         .bias = step->bias ? step->bias + task->c0 : NULL,
+                         .ld = task->node->c};
     switch (step->op) {
     case BC_STEP_AFFINE:
-        return row;
+        break;
     case BC_STEP_RELU:
-        return (bc_row_step){.op = BC_ROW_RELU};
+        row->op = BC_ROW_RELU;
+        break;
     case BC_STEP_HARDTANH:
-        return (bc_row_step){.op = BC_ROW_HARDTANH};
+        row->op = BC_ROW_HARDTANH;
+        break;
     case BC_STEP_PRELU:
-        row.op = BC_ROW_PRELU;
-        return row;
+        row->op = BC_ROW_PRELU;
+        break;
     case BC_STEP_ADD:
-        return (bc_row_step){.op = BC_ROW_ADD, .x = value_rows(task, step->value), .ld = c};
-    case BC_STEP_MUL_MAP: {
-        const float *map = (const float *)(const void *)task->run->values[step->value];
-        return (bc_row_step){.op = BC_ROW_MUL_MAP, .x = map + task->p0};
-    }
+        row->op = BC_ROW_ADD;
+        row->x = value_rows(task, step->value);
+        break;
+    case BC_STEP_MUL_MAP:
+        row->op = BC_ROW_MUL_MAP;
+        row->x = (const float *)(const void *)task->run->values[step->value] + task->p0;
+        break;
     case BC_STEP_STORE:
-        return (bc_row_step){.op = BC_ROW_STORE, .to = value_rows(task, step->value), .ld = c};
+        row->op = BC_ROW_STORE;
+        row->to = value_rows(task, step->value);
+        break;
     case BC_STEP_SIGN:
-        row.op = BC_ROW_SIGN;
-        row.to = bc_task_bits(task, step->value, &row.ld);
-        bc_zero_tail(task, row.to, row.ld);
-        return row;
+        row->op = BC_ROW_SIGN;
+        row->to = bc_task_bits(task, step->value, &row->ld);
+        bc_zero_tail(task, row->to, row->ld);
+        break;
     case BC_STEP_THRESHOLD: /* on integers: the operation's own business */
     case BC_STEP_OPS:
         break;
     }
-    return row;
 }
 
 /* factors: one per pixel, or NULL. */
@@ -84,7 +90,7 @@ static size_t make_list(const bc_task *task, bc_row_step source, const float *fa
     if (factors)
         list[count++] = (bc_row_step){.op = BC_ROW_MUL_MAP, .x = factors};
     for (const bc_step *step = node->steps; step < node->steps + node->step_count; step++) {
-        list[count] = row_step(task, step);
+        write_step(task, step, &list[count]);
         /* rows that were made in the value's own memory are stored already, if nothing changed them
          */
         const bool stored =
