@@ -115,16 +115,15 @@ static void pack_tap(const bc_node *node, size_t width, const uint64_t *from, si
     }
 }
 
-/* Column x, some of whose taps are padding. */
+/* Column x, some of whose taps lie outside. from: the row, or NULL: all its pixels are `inside`. */
 static void pack_margin(const bc_node *node, size_t width, size_t x, const uint64_t *from,
-                        uint64_t *to) {
+                        uint64_t inside, uint64_t outside, uint64_t *to) {
     const bc_bit_rows *rows = &node->rows;
     const size_t c = node->group_in;
-    const uint64_t outside = node->pad_value < 0 ? ~(uint64_t)0 >> (64 - c) : 0;
     uint64_t column[BC_MOST_PACKED_WORDS] = {0};
     for (size_t t = 0, at = 0; t < rows->taps; t++, at += c) {
         const size_t i = x * rows->stride + t * rows->dilation - rows->left; /* wraps before 0 */
-        const uint64_t tap = i < width ? from[i] : outside;
+        const uint64_t tap = i >= width ? outside : from ? from[i] : inside;
         column[at / 64] |= tap << at % 64;
         if (at % 64 + c > 64)
             column[at / 64 + 1] |= tap >> (64 - at % 64);
@@ -132,6 +131,29 @@ static void pack_margin(const bc_node *node, size_t width, size_t x, const uint6
     to[0] = column[0];
     if (rows->words > 1)
         to[1] = column[1];
+}
+
+/* Column x of rows [r, end): packed anew, or where it holds other pixels in place of padding,
+ * mended. */
+static void pack_margins(const bc_node *node, size_t width, size_t x, size_t r, size_t end,
+                         bool packed, const uint64_t *from, uint64_t *to) {
+    const uint64_t ones = ~(uint64_t)0 >> (64 - node->group_in),
+                   outside = node->pad_value < 0 ? ones : 0;
+    const size_t words = node->rows.words, step = node->rows.columns * words;
+    to += r * step + x * words;
+    if (!packed) {
+        for (; r < end; r++, to += step)
+            pack_margin(node, width, x, from + r * width, 0, outside, to);
+        return;
+    }
+    uint64_t keep[BC_MOST_PACKED_WORDS] = {0}, fill[BC_MOST_PACKED_WORDS] = {0};
+    pack_margin(node, width, x, NULL, ones, 0, keep);
+    pack_margin(node, width, x, NULL, 0, outside, fill);
+    for (; r < end; r++, to += step) {
+        to[0] = (to[0] & keep[0]) | fill[0];
+        if (words > 1)
+            to[1] = (to[1] & keep[1]) | fill[1];
+    }
 }
 
 /* The common case, pixels of one word to columns of BC_MOST_PACKED_WORDS or less, without the
@@ -145,17 +167,20 @@ static void pack_words(const bc_kernels *kernels, const bc_node *node, size_t wi
     const size_t first = bc_min((rows->left + stride - 1) / stride, columns),
                  fit = end < reach ? 0 : (end - reach) / stride + 1,
                  last = bc_max(first, bc_min(fit, columns));
-    /* where rows follow each other as columns do, all at once; then margins are mended */
-    const size_t together = columns * stride == width ? height : 1;
+    /* where rows follow each other as columns do, all at once, but for the margins at both ends */
+    const bool at_once = columns * stride == width && first < last;
+    const size_t together = at_once ? height : 1;
     for (size_t r = 0; r < height && first < last; r += together)
         kernels->pack_taps((together - 1) * columns + last - first, rows->taps, node->group_in,
                            stride, rows->dilation, from + r * width + first * stride - rows->left,
                            to + (r * columns + first) * words);
-    for (size_t r = 0; r < height; r++, from += width, to += columns * words) {
-        for (size_t x = 0; x < first; x++)
-            pack_margin(node, width, x, from, to + x * words);
-        for (size_t x = last; x < columns; x++)
-            pack_margin(node, width, x, from, to + x * words);
+    for (size_t x = 0; x < first; x++) {
+        pack_margins(node, width, x, 0, 1, false, from, to);
+        pack_margins(node, width, x, 1, height, at_once, from, to);
+    }
+    for (size_t x = last; x < columns; x++) {
+        pack_margins(node, width, x, 0, height - 1, at_once, from, to);
+        pack_margins(node, width, x, height - 1, height, false, from, to);
     }
 }
 
