@@ -37,6 +37,8 @@ static void pack_taps(size_t n, size_t taps, size_t channels, size_t stride, siz
         pack_columns(3, 1, 1, channels, step, n, from, to);
     else if (taps == 3 && words == 2 && stride == 1)
         pack_columns(3, 2, 1, channels, step, n, from, to);
+    else if (taps == 5 && words == 1 && stride == 1)
+        pack_columns(5, 1, 1, channels, step, n, from, to);
     else if (taps == 3 && stride == 2)
         pack_columns(3, words, 2, channels, step, n, from, to);
     else

@@ -72,14 +72,25 @@ void bc_window_inside_columns(const bc_window *win, size_t *first, size_t *end) 
     *end = bc_max(*first, *end);
 }
 
+static inline void pointers_of(const size_t taps, const size_t *offset, size_t step,
+                               const char *origin, size_t count, const void **out) {
+    for (size_t i = 0; i < count; i++, origin += step, out += taps)
+        for (size_t t = 0; t < taps; t++)
+            out[t] = origin + offset[t];
+}
+
 /* Pixels of one row, all taps inside. */
 static void pointers_inside(const bc_node *node, const char *origin, size_t count,
                             const void **out) {
     const size_t taps = node->taps, step = node->window.sw * node->pixel_bytes;
-    const size_t *offset = node->tap_offset;
-    for (size_t i = 0; i < count; i++, origin += step, out += taps)
-        for (size_t t = 0; t < taps; t++)
-            out[t] = origin + offset[t];
+    if (taps == 3) /* instances of usual sizes, whose offsets stay in registers */
+        pointers_of(3, node->tap_offset, step, origin, count, out);
+    else if (taps == 5)
+        pointers_of(5, node->tap_offset, step, origin, count, out);
+    else if (taps == 9)
+        pointers_of(9, node->tap_offset, step, origin, count, out);
+    else
+        pointers_of(taps, node->tap_offset, step, origin, count, out);
 }
 
 void bc_window_pointers(const bc_node *node, const void *source, size_t p0, size_t m,
