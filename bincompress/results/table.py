@@ -135,7 +135,7 @@ _MAIN: tuple[Row, ...] = (
         "convnet",
         "bnn",
         None,
-        (_QUICK, "train.distill.views=6", "defaults.estimator=approxsign", "train.stages.1.epochs=17"),
+        (_QUICK, "train.distill.views=6", "defaults.estimator=approxsign", "train.stages.1.epochs=13"),
         f"{_TAUGHT}, approxsign",
         "resnet20",
         published="89.85 / 88.60",
