@@ -36,7 +36,7 @@ def _table(group: str, rows: list[Result]) -> str:
         _line(
             (
                 f"`{row['id']}`",
-                f"`{row['recipe']}`",
+                ", ".join(filter(None, (f"`{row['recipe']}`", row.get("remark", "")))),
                 row["epochs"],
                 _time(row["seconds"]),
                 _percent(row["float_accuracy"]),

@@ -34,7 +34,8 @@ class Parent:
 
 @dataclass(frozen=True)
 class Row:
-    """One 1-bit network. `epochs` rescales the recipe's stages, None keeps them; `variant` says what is special.
+    """One 1-bit network. `epochs` rescales the recipe's stages, None keeps them; `variant` says what is special in a
+    comparison, `remark` in a row that stands alone.
 
     `teacher` is the parent whose file teaches, where that is another one than the network begins from. `published` is
     the value that others report for the same data, with `source`; accuracy in percent as text.
@@ -47,6 +48,7 @@ class Row:
     epochs: int | None = None
     overrides: tuple[str, ...] = ()
     variant: str = ""
+    remark: str = ""
     teacher: str | None = None
     published: str = ""
     source: str = ""
@@ -124,8 +126,8 @@ _MAIN: tuple[Row, ...] = (
         "bc",
         16,
         _LARGE,
-        _TAUGHT,
-        "resnet20",
+        remark=_TAUGHT,
+        teacher="resnet20",
         published="90.10",
         source=f"{_BC}, deterministic",
     ),
@@ -136,13 +138,35 @@ _MAIN: tuple[Row, ...] = (
         "bnn",
         None,
         (_QUICK, "train.distill.views=6", "defaults.estimator=approxsign", "train.stages.1.epochs=13"),
-        f"{_TAUGHT}, approxsign",
-        "resnet20",
+        remark=f"{_TAUGHT}, approxsign",
+        teacher="resnet20",
         published="89.85 / 88.60",
         source=f"{_BNN}, Torch / Theano",
     ),
-    Row("convnet-bwn", _CONVNET, "convnet", "bwn", 16, _LARGE, _TAUGHT, "resnet20", published="90.12", source=_XNOR),
-    Row("convnet-xnor", _CONVNET, "convnet", "xnor", 16, _LARGE, _TAUGHT, "resnet20", published="89.83", source=_XNOR),
+    Row(
+        "convnet-bwn",
+        _CONVNET,
+        "convnet",
+        "bwn",
+        16,
+        _LARGE,
+        remark=_TAUGHT,
+        teacher="resnet20",
+        published="90.12",
+        source=_XNOR,
+    ),
+    Row(
+        "convnet-xnor",
+        _CONVNET,
+        "convnet",
+        "xnor",
+        16,
+        _LARGE,
+        remark=_TAUGHT,
+        teacher="resnet20",
+        published="89.83",
+        source=_XNOR,
+    ),
     Row("vgg-xnor", _VGG, "vgg", "xnor", 20, (_QUICK,), published="89.8", source="XNOR-Net as reported by IR-Net"),
 )
 
