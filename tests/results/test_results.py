@@ -38,7 +38,9 @@ def test_rows_that_train_the_same_are_trained_once(rows: tuple[Row, ...], monkey
         Row("e", "Another network", "digits", "bwn", 1, ("train.seed=1",)),
     )
     monkeypatch.setattr(runner, "ROWS", rows + more)
-    assert [runner._trained_as(row, runner._recipe(row)) for row in rows + more] == ["a", "b", "b", "d", "e"]
+    data = Path("data")
+    made = [runner._trained_as(row, runner._recipe(row, data), data) for row in rows + more]
+    assert made == ["a", "b", "b", "d", "e"]
 
 
 class Watching:
