@@ -66,7 +66,7 @@ class Row:
 
 
 _QUICK = "train.precision=auto"
-_LARGE = (_QUICK, "train.distill.views=4")  # of each image, which a large teacher sees once
+_LARGE = (_QUICK, "train.distill.views=4")  # of each image, which the teacher sees once
 _TAUGHT = "taught by the pretrained ResNet-20"  # a better teacher than a ConvNet of six epochs, and a faster one
 _SHIFTED = "data.transforms=[random_crop]"  # without it a perceptron of 10 million weights knows its digits by heart
 
@@ -89,6 +89,22 @@ _CONVNET = "CIFAR-10, ConvNet of BinaryConnect and BNN"
 _VGG = "CIFAR-10, VGG-Small"
 _BC, _BNN, _XNOR = "BinaryConnect, arXiv 1511.00363", "BNN, arXiv 1602.02830", "XNOR-Net, arXiv 1603.05279"
 _FDA = "as rerun for FDA-BNN"
+
+
+def _convnet(recipe: str, published: str, source: str) -> Row:
+    return Row(
+        f"convnet-{recipe}",
+        _CONVNET,
+        "convnet",
+        recipe,
+        16,
+        _LARGE,
+        remark=_TAUGHT,
+        teacher="resnet20",
+        published=published,
+        source=source,
+    )
+
 
 _MAIN: tuple[Row, ...] = (
     Row("digits", "scikit-learn's digits, small ConvNet", "digits", "digits"),
@@ -119,18 +135,7 @@ _MAIN: tuple[Row, ...] = (
     Row("resnet20-reactnet", _RESNET, "resnet20", "reactnet", 10),
     Row("resnet20-strong", _RESNET, "resnet20", "strong"),
     Row("resnet20-strong-full", _RESNET, "resnet20", "full/strong"),
-    Row(
-        "convnet-bc",
-        _CONVNET,
-        "convnet",
-        "bc",
-        16,
-        _LARGE,
-        remark=_TAUGHT,
-        teacher="resnet20",
-        published="90.10",
-        source=f"{_BC}, deterministic",
-    ),
+    _convnet("bc", "90.10", f"{_BC}, deterministic"),
     Row(
         "convnet-bnn",
         _CONVNET,
@@ -143,30 +148,8 @@ _MAIN: tuple[Row, ...] = (
         published="89.85 / 88.60",
         source=f"{_BNN}, Torch / Theano",
     ),
-    Row(
-        "convnet-bwn",
-        _CONVNET,
-        "convnet",
-        "bwn",
-        16,
-        _LARGE,
-        remark=_TAUGHT,
-        teacher="resnet20",
-        published="90.12",
-        source=_XNOR,
-    ),
-    Row(
-        "convnet-xnor",
-        _CONVNET,
-        "convnet",
-        "xnor",
-        16,
-        _LARGE,
-        remark=_TAUGHT,
-        teacher="resnet20",
-        published="89.83",
-        source=_XNOR,
-    ),
+    _convnet("bwn", "90.12", _XNOR),
+    _convnet("xnor", "89.83", _XNOR),
     Row("vgg-xnor", _VGG, "vgg", "xnor", 20, (_QUICK,), published="89.8", source="XNOR-Net as reported by IR-Net"),
 )
 

@@ -12,15 +12,14 @@ BC_TARGET_BEGIN("avx2")
 #define BC_KEEP BC_KEEP_X
 enum { PANELS = 4, NV = 4 };
 typedef uint32_t pair_bits;
+#include "pairs.h"
 
 static BC_INLINE V repeat(__m128i x) {
     return _mm256_broadcastsi128_si256(x);
 }
 
 static BC_INLINE V lanes(const uint64_t *const *p, size_t at) {
-    const __m128i *low = (const __m128i *)(const void *)(p[0] + at),
-                  *high = (const __m128i *)(const void *)(p[2] + at);
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(*low), *high, 1);
+    return two_lanes(p, at);
 }
 
 static BC_INLINE pair_bits above8(V x, V y) {

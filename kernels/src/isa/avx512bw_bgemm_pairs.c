@@ -13,19 +13,14 @@ BC_TARGET_BEGIN("avx512f,avx512bw,avx512vl")
 #define BC_KEEP BC_KEEP_V
 enum { PANELS = 8, NV = 2 };
 typedef uint64_t pair_bits;
+#include "pairs.h"
 
 static BC_INLINE V repeat(__m128i x) {
     return _mm512_broadcast_i32x4(x);
 }
 
-static BC_INLINE __m256i half_lanes(const uint64_t *const *p, size_t at) {
-    const __m128i *low = (const __m128i *)(const void *)(p[0] + at),
-                  *high = (const __m128i *)(const void *)(p[2] + at);
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(*low), *high, 1);
-}
-
 static BC_INLINE V lanes(const uint64_t *const *p, size_t at) {
-    return _mm512_inserti64x4(_mm512_castsi256_si512(half_lanes(p, at)), half_lanes(p + 4, at), 1);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(two_lanes(p, at)), two_lanes(p + 4, at), 1);
 }
 
 static BC_INLINE pair_bits above8(V x, V y) {

@@ -8,6 +8,8 @@
  *   BC_KEEP       BC_KEEP_X or BC_KEEP_V
  *   PANELS, NV    panels in a vector; most vectors in a tile, of filters times pairs of pixels
  *   pair_bits     an unsigned type of a bit per byte of a vector
+ *
+ * and between this and pairs_product.h, with two_lanes at hand:
  *   repeat(x)     a vector of lanes of 16 bytes x each
  *   lanes(p, at)  a vector of 16 bytes from word `at` on of each of p[0], p[2], .. p[PANELS - 2]
  *   above8(x, y), above16(x0, y0, x1, y1)  pair_bits of signed x > y; the 16-bit numbers of lane l
@@ -79,6 +81,13 @@ typedef struct pair_limits {
 /* Vectors that hold so many panels. */
 static BC_INLINE size_t pair_vectors(size_t panels) {
     return (panels + PANELS - 1) / PANELS;
+}
+
+/* Lanes of 16 bytes from word `at` on of p[0] and of p[2]. */
+static BC_INLINE __m256i two_lanes(const uint64_t *const *p, size_t at) {
+    const __m128i *low = (const __m128i *)(const void *)(p[0] + at),
+                  *high = (const __m128i *)(const void *)(p[2] + at);
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(*low), *high, 1);
 }
 
 static BC_INLINE V load(const void *from) {

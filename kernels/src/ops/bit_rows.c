@@ -116,39 +116,33 @@ static void pack_tap(const bc_node *node, size_t width, const uint64_t *from, si
 }
 
 /* Column x, some of whose taps lie outside. from: the row, or NULL: all its pixels are `inside`. */
-static void pack_margin(const bc_node *node, size_t width, size_t x, const uint64_t *from,
-                        uint64_t inside, uint64_t outside, uint64_t *to) {
+static void pack_margin(const bc_kernels *kernels, const bc_node *node, size_t width, size_t x,
+                        const uint64_t *from, uint64_t inside, uint64_t outside, uint64_t *to) {
     const bc_bit_rows *rows = &node->rows;
-    const size_t c = node->group_in;
-    uint64_t column[BC_MOST_PACKED_WORDS] = {0};
-    for (size_t t = 0, at = 0; t < rows->taps; t++, at += c) {
+    uint64_t taps[BC_MOST_PACKED_TAPS];
+    for (size_t t = 0; t < rows->taps; t++) {
         const size_t i = x * rows->stride + t * rows->dilation - rows->left; /* wraps before 0 */
-        const uint64_t tap = i >= width ? outside : from ? from[i] : inside;
-        column[at / 64] |= tap << at % 64;
-        if (at % 64 + c > 64)
-            column[at / 64 + 1] |= tap >> (64 - at % 64);
+        taps[t] = i >= width ? outside : from ? from[i] : inside;
     }
-    to[0] = column[0];
-    if (rows->words > 1)
-        to[1] = column[1];
+    kernels->pack_taps(1, rows->taps, node->group_in, 1, 1, taps, to);
 }
 
 /* Column x of rows [r, end): packed anew, or where it holds other pixels in place of padding,
  * mended. */
-static void pack_margins(const bc_node *node, size_t width, size_t x, size_t r, size_t end,
-                         bool packed, const uint64_t *from, uint64_t *to) {
+static void pack_margins(const bc_kernels *kernels, const bc_node *node, size_t width, size_t x,
+                         size_t r, size_t end, bool packed, const uint64_t *from, uint64_t *to) {
     const uint64_t ones = ~(uint64_t)0 >> (64 - node->group_in),
                    outside = node->pad_value < 0 ? ones : 0;
     const size_t words = node->rows.words, step = node->rows.columns * words;
     to += r * step + x * words;
     if (!packed) {
         for (; r < end; r++, to += step)
-            pack_margin(node, width, x, from + r * width, 0, outside, to);
+            pack_margin(kernels, node, width, x, from + r * width, 0, outside, to);
         return;
     }
     uint64_t keep[BC_MOST_PACKED_WORDS] = {0}, fill[BC_MOST_PACKED_WORDS] = {0};
-    pack_margin(node, width, x, NULL, ones, 0, keep);
-    pack_margin(node, width, x, NULL, 0, outside, fill);
+    pack_margin(kernels, node, width, x, NULL, ones, 0, keep);
+    pack_margin(kernels, node, width, x, NULL, 0, outside, fill);
     for (; r < end; r++, to += step) {
         to[0] = (to[0] & keep[0]) | fill[0];
         if (words > 1)
@@ -175,12 +169,12 @@ static void pack_words(const bc_kernels *kernels, const bc_node *node, size_t wi
                            stride, rows->dilation, from + r * width + first * stride - rows->left,
                            to + (r * columns + first) * words);
     for (size_t x = 0; x < first; x++) {
-        pack_margins(node, width, x, 0, 1, false, from, to);
-        pack_margins(node, width, x, 1, height, at_once, from, to);
+        pack_margins(kernels, node, width, x, 0, 1, false, from, to);
+        pack_margins(kernels, node, width, x, 1, height, at_once, from, to);
     }
     for (size_t x = last; x < columns; x++) {
-        pack_margins(node, width, x, 0, height - 1, at_once, from, to);
-        pack_margins(node, width, x, height - 1, height, false, from, to);
+        pack_margins(kernels, node, width, x, 0, height - 1, at_once, from, to);
+        pack_margins(kernels, node, width, x, height - 1, height, false, from, to);
     }
 }
 
