@@ -53,7 +53,7 @@ STATUS = {
 F32, U8, BITS = 0, 1, 2
 NCHW, NHWC = 0, 1
 PROFILE, KEEP_ALL = 1, 2
-PEAKS = {"binary": 0, "f32": 1, "weight": 2, "u8": 3, "i8": 4}
+PEAKS = {"binary": 0, "f32": 1, "weight": 2, "u8": 3, "i8": 4, "count": 5}
 
 
 class BcError(Structure):

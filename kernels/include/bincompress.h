@@ -204,7 +204,8 @@ typedef enum bc_peak {
     BC_PEAK_F32 = 1,
     BC_PEAK_WEIGHT = 2,
     BC_PEAK_U8 = 3,
-    BC_PEAK_I8 = 4
+    BC_PEAK_I8 = 4,
+    BC_PEAK_COUNT = 5 /* the binary product by counting bits; BC_PEAK_BINARY is what kernels do */
 } bc_peak;
 
 /* Times register-only arithmetic of one instruction set (NULL: the best) on this thread, some

@@ -45,7 +45,7 @@ int main(void) {
         EXPECT(strcmp(name_of(bc_dispatch(NULL)), name) == 0);
         EXPECT(strcmp(name_of(bc_dispatch("scalar")), "scalar") == 0); /* a name beats BC_ISA */
         unsetenv("BC_ISA");
-        for (int kind = BC_PEAK_BINARY; kind <= BC_PEAK_U8; kind++) {
+        for (int kind = BC_PEAK_BINARY; kind <= BC_PEAK_COUNT; kind++) {
             EXPECT(bc_measure_peak(name, (bc_peak)kind, &gmacs) == BC_OK);
             EXPECT(gmacs > 0);
             printf("%s peak %d: %.1f G MAC/s\n", name, kind, gmacs);

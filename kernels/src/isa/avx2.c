@@ -16,9 +16,11 @@ BC_BGEMM_STEPS(bgemm_steps, bc_bgemm__avx2, steps)
 #define V __m256i
 #define VF __m256
 #define BC_MM(name) _mm256_##name
+#define BC_SI(name) _mm256_##name##_si256
 #define BC_KEEP BC_KEEP_X
 enum { ACCUMULATORS = 12, BITS_ROUNDS = 14, BITS_VECTORS = 4 };
 #define BITS_MACS (BITS_ROUNDS * BITS_VECTORS * 7 * 256u)
+#define COUNT_MACS (BITS_ROUNDS * BITS_VECTORS * 2 * 256u)
 #include "peak_x86.h"
 #include "peak_pairs.h"
 

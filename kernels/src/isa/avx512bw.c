@@ -16,9 +16,11 @@ BC_BGEMM_STEPS(bgemm_steps, bc_bgemm__avx512bw, steps)
 #define V __m512i
 #define VF __m512
 #define BC_MM(name) _mm512_##name
+#define BC_SI(name) _mm512_##name##_si512
 #define BC_KEEP BC_KEEP_V
 enum { ACCUMULATORS = 14, BITS_ROUNDS = 14, BITS_VECTORS = 4 };
 #define BITS_MACS (BITS_ROUNDS * BITS_VECTORS * 7 * 512u)
+#define COUNT_MACS (BITS_ROUNDS * BITS_VECTORS * 2 * 512u)
 #include "peak_x86.h"
 #include "peak_pairs.h"
 

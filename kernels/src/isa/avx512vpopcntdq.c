@@ -16,6 +16,7 @@ BC_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512vl,avx512vpopcntdq")
 #define BC_KEEP BC_KEEP_V
 enum { ACCUMULATORS = 14 };
 #define BITS_MACS ((uint64_t)STEPS * ACCUMULATORS * 512)
+#define COUNT_MACS BITS_MACS
 #include "peak_x86.h"
 
 /* vpxorq, vpopcntq, vpaddq: 8 filters x 64 bits. */
@@ -23,6 +24,9 @@ static BC_INLINE V bits_step(V x, V v, V y) {
     return _mm512_add_epi64(y, _mm512_popcnt_epi64(_mm512_xor_si512(x, v)));
 }
 BC_PEAK(bits_peak, V, bits_step)
+static uint64_t count_peak(uint64_t rounds, V x, V v) {
+    return bits_peak(rounds, x, v);
+}
 
 /* vpermps, vaddps. */
 static BC_INLINE VF signs_step(VF x, VF v, VF y) {

@@ -112,13 +112,14 @@ static uint64_t float_chains(uint64_t rounds) {
 static uint64_t run_peak(const bool dot, bc_peak kind, uint64_t rounds, uint64_t *sink) {
     switch (kind) {
     case BC_PEAK_BINARY:
+    case BC_PEAK_COUNT:
         *sink = dot ? dot_chains(rounds, *sink) : add_chains(rounds, *sink);
         return rounds * STEPS * CHAINS * 128;
     case BC_PEAK_U8:
         *sink = integer_chains(rounds, *sink);
         return rounds * STEPS * CHAINS * 4;
-    case BC_PEAK_I8: /* products with tables are scalar's, which have no loop on registers */
-        break;
+    case BC_PEAK_I8: /* its products are scalar's */
+        return bc_kernels_scalar.peak(kind, rounds, sink);
     case BC_PEAK_F32:
     case BC_PEAK_WEIGHT:
         *sink = float_chains(rounds);

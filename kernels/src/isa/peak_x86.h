@@ -7,9 +7,10 @@
  *   BC_KEEP       BC_KEEP_X or BC_KEEP_V
  *   ACCUMULATORS  that a tile has
  *   BITS_MACS     multiply-accumulates of a round of bits_peak
+ *   COUNT_MACS    the same of count_peak
  *
- * and after, as their steps are its own: bits_peak (the binary product), signs_peak (floats by
- * weights of one bit; a step is 4 values of k). */
+ * and after, as their steps are its own: bits_peak (the binary product), count_peak (the same by
+ * counting bits), signs_peak (floats by weights of one bit; a step is 4 values of k). */
 
 enum { STEPS = 480 / ACCUMULATORS, LANES = sizeof(VF) / sizeof(float) };
 
@@ -62,6 +63,7 @@ BC_PEAK(madd_peak, V, madd_step)
 BC_PEAK(bytes_peak, V, bytes_step)
 BC_PEAK(fma_peak, VF, fma_step)
 static uint64_t bits_peak(uint64_t rounds, V x, V v);
+static uint64_t count_peak(uint64_t rounds, V x, V v);
 static uint64_t signs_peak(uint64_t rounds, VF x, VF v);
 
 static uint64_t peak(bc_peak kind, uint64_t rounds, uint64_t *sink) {
@@ -72,6 +74,9 @@ static uint64_t peak(bc_peak kind, uint64_t rounds, uint64_t *sink) {
     case BC_PEAK_BINARY:
         *sink = bits_peak(rounds, x, v);
         return rounds * BITS_MACS;
+    case BC_PEAK_COUNT:
+        *sink = count_peak(rounds, x, v);
+        return rounds * COUNT_MACS;
     case BC_PEAK_U8:
         *sink = madd_peak(rounds, x, v);
         return steps * LANES * 2;

@@ -261,11 +261,12 @@ static void through_sign__scalar(size_t m, size_t c, bc_estimator estimator, con
 
 /* One chain per kind is enough here: this peak is that of plain C, not of the machine. */
 static uint64_t peak__scalar(bc_peak kind, uint64_t rounds, uint64_t *sink) {
+    const bool bits = kind == BC_PEAK_BINARY || kind == BC_PEAK_COUNT;
     uint64_t x = *sink | 1, sum = 0;
     float y[4] = {1, 2, 3, 4};
     for (uint64_t r = 0; r < rounds; r++)
         for (int i = 0; i < 64; i++)
-            if (kind == BC_PEAK_BINARY) {
+            if (bits) {
                 sum += bc_popcount64(x ^ sum);
             } else if (kind == BC_PEAK_F32) {
                 for (int j = 0; j < 4; j++)
@@ -277,7 +278,7 @@ static uint64_t peak__scalar(bc_peak kind, uint64_t rounds, uint64_t *sink) {
                 sum += x >> (i & 63) & 1 ? (uint64_t)i : ~(uint64_t)i;
             }
     *sink = sum + (y[0] + y[1] + y[2] + y[3] > 0);
-    return rounds * 64 * (kind == BC_PEAK_BINARY ? 64u : kind == BC_PEAK_U8 ? 1u : 4u);
+    return rounds * 64 * (bits ? 64u : kind == BC_PEAK_U8 ? 1u : 4u);
 }
 
 const bc_kernels bc_kernels_scalar = {

@@ -106,7 +106,7 @@ BC_BGEMM_STEPS(bgemm_steps, bgemm, steps)
 /* The roofline: the tile's inner loop without loads. Products that are scalar's have its peak. */
 static uint64_t peak(bc_peak kind, uint64_t rounds, uint64_t *sink) {
     enum { STEPS = 4, WORDS = 8 };
-    if (kind != BC_PEAK_BINARY)
+    if (kind != BC_PEAK_BINARY && kind != BC_PEAK_COUNT)
         return bc_kernels_scalar.peak(kind, rounds, sink);
     uint64_t sum[NR] = {0}, x = *sink, v = ~x;
     for (uint64_t r = 0; r < rounds * STEPS; r++) {
