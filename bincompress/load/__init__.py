@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from bincompress.errors import ModelLoadError, UnsupportedOpError
@@ -53,7 +54,8 @@ def load_model(
             file = Path(source).expanduser()
             imported = _IMPORTERS[kind_of(file)](Request(file, factory, trust, input_shape))
             sha256 = _hash(file, *imported.files)
-        return _finished(imported, source, sha256.hexdigest())
+        model = _finished(imported, source, sha256.hexdigest())
+        return replace(model, pretrained=not source.startswith(_ZOO))
     except (ModelLoadError, UnsupportedOpError) as error:
         raise type(error)(_one_line(f"{source}: {error}")) from error
 

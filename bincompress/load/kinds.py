@@ -40,6 +40,8 @@ def kind_of(path: Path) -> str:
         raise ModelLoadError(f"cannot be read: {error.strerror}") from error
     if not head:
         raise ModelLoadError("is empty")
+    if _is_safetensors(head, path.stat().st_size):  # first, for it begins with a number that may look like any magic
+        return "safetensors"
     for magic, text in _FOREIGN:
         if head.startswith(magic):
             raise ModelLoadError(text)
@@ -51,8 +53,6 @@ def kind_of(path: Path) -> str:
         return "torch-legacy"
     if head[:1] == b"\x80":
         raise ModelLoadError(f"is a Python pickle, but not one that torch.save wrote; expected {_KNOWN}")
-    if _is_safetensors(head, path.stat().st_size):
-        return "safetensors"
     if head[:1] == b"\x08" or path.suffix == ".onnx":  # field 1 of ModelProto, ir_version; it always comes first
         return "onnx"
     raise ModelLoadError(f"is of no known kind (it begins with {head[:8].hex()}); expected {_KNOWN}")

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from bincompress import zoo
 from bincompress.errors import BincompressError, ModelLoadError, UnsupportedOpError
 from bincompress.load import load_model
+from bincompress.load.kinds import kind_of
 from bincompress.program import Normalize
 
 FACTORY = "bincompress.zoo:digits_cnn"
@@ -47,6 +48,15 @@ def refused(path: Path | str, **options: Any) -> str:
     assert "\n" not in text
     assert "\x1b" not in text
     return text
+
+
+@pytest.mark.parametrize("length", [0x80, 0x4B50])
+def test_a_length_that_looks_like_another_kind_of_file_is_a_length(length: int, tmp_path: Path) -> None:
+    """safetensors begin with the length of their header: here the first byte of a pickle, or the `PK` of an archive."""
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(length.to_bytes(8, "little") + header.ljust(length) + bytes(4))
+    assert kind_of(path) == "safetensors"
 
 
 def legacy(content: Any, path: Path) -> None:
