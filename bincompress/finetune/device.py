@@ -18,7 +18,9 @@ def choose_device(wanted: str) -> torch.device:
     """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UsageError("train.device: cuda, but torch sees no CUDA device; use auto or cpu")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())  # with its index, as tensors there tell it
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from bincompress.checkpoint import is_checkpoint, load_checkpoint
 from bincompress.errors import DataError, RecipeError, UsageError
 from bincompress.finetune import Progress
 from bincompress.finetune import loop as loop_module
+from bincompress.finetune.device import choose_device
 from bincompress.finetune.feed import Feed
 from bincompress.finetune.memory import keep_freed_memory
 from bincompress.finetune.run import Run
@@ -290,3 +291,19 @@ def test_stochastic_binaryconnect_says_what_its_export_is(tmp_path: Path) -> Non
 
 def test_mallopt_is_tried_where_there_is_one() -> None:
     assert keep_freed_memory() in (True, False)
+
+
+def test_a_gpu_is_named_with_its_index_as_tensors_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else they would be taken for tensors of another device."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert choose_device("auto") == torch.device("cuda:1")
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", ["bwn", "xnor"])
+def test_a_gpu_trains_too(name: str) -> None:
+    result = trained(recipe(name, train=stages(TWO) | {"device": "cuda"}), val=task(40, seed=1))
+    assert result.history[-1]["device"] == torch.cuda.get_device_name()
+    assert all(tensor.device.type == "cpu" for tensor in result.graph.state_dict().values())
