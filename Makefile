@@ -2,7 +2,8 @@
 #
 #   make demo     float network -> 1-bit file -> speed and accuracy, on built-in data
 #   make test     lint, types, Python tests, C tests plain, under sanitizers, and for 64-bit ARM under qemu
-#   make results  rows of recipes/RESULTS.md that are missing: hours; ONLY="ID ..." some, MINUTES=N for so long
+#   make results  rows of recipes/RESULTS.md that are missing: hours; ONLY="ID ..." some, MINUTES=N for so long,
+#                 FORCE=1 those that are there too
 #   make lint | format | bench | clean
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ ifeq ($(shell uname -s),Linux)
 TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
 endif
 
-CMAKE := $(BIN)/cmake -S kernels -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja
+CMAKE := $(BIN)/cmake -S kernels -G Ninja "-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja"
 CTEST := $(BIN)/ctest --output-on-failure --parallel 2 --test-dir
 # Own little matrices do not gain from threads, and tests already run one process per core.
 TEST_ENV := OMP_NUM_THREADS=1
@@ -48,7 +49,7 @@ test-python: install
 
 # Installs the cross compiler and qemu as root on Debian, and says so; skips with a reason where it cannot.
 test-aarch64: $(VENV)/.dependencies
-	PATH="$(abspath $(BIN)):$$PATH" CMAKE_GENERATOR=Ninja kernels/tests/aarch64.sh build/aarch64
+	PATH="$(CURDIR)/$(BIN):$$PATH" CMAKE_GENERATOR=Ninja kernels/tests/aarch64.sh build/aarch64
 
 test-c: $(VENV)/.dependencies
 	$(CMAKE) -B build/release -DCMAKE_BUILD_TYPE=Release
@@ -66,7 +67,7 @@ bench: install
 
 # Training goes on where it was stopped: checkpoints are in results-work/. Data and models: BINCOMPRESS_DATA.
 results: install
-	$(BIN)/bincompress results $(foreach id,$(ONLY),--only '$(id)') $(if $(MINUTES),--budget-minutes $(MINUTES))
+	$(BIN)/bincompress results $(foreach id,$(ONLY),--only '$(id)') $(if $(MINUTES),--budget-minutes $(MINUTES)) $(if $(FORCE),--force)
 
 clean:
 	rm -rf build dist demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis

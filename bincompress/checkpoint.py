@@ -34,6 +34,8 @@ FORMAT = 1
 INDEX = "checkpoint.json"
 _RECIPE = "recipe.yaml"
 _TEACHER = "teacher.safetensors"
+TARGETS = "targets"  # a folder that finetune/teacher.py fills while training lasts
+_EPOCH = re.compile(r"epoch-[0-9]+(-final)?")
 
 
 @dataclass
@@ -66,6 +68,16 @@ class Checkpoint:
 def is_checkpoint(path: str | Path) -> bool:
     """Whether a path is a directory with a checkpoint in it."""
     return (Path(path) / INDEX).is_file()
+
+
+def is_remnant(path: str | Path) -> bool:
+    """Whether a path is a directory with nothing but parts of a checkpoint that was never completed."""
+    root = Path(path)
+    if not root.is_dir() or is_checkpoint(root):
+        return False
+    names = [entry.name.removeprefix(".").removesuffix(".tmp") for entry in root.iterdir()]
+    heavy = [name for name in names if name in (_TEACHER, TARGETS) or _EPOCH.fullmatch(name)]
+    return bool(heavy) and all(name in heavy or name in (_RECIPE, INDEX) for name in names)
 
 
 def save_checkpoint(checkpoint: Checkpoint, directory: str | Path) -> None:
@@ -180,7 +192,7 @@ def _read_index(root: Path) -> dict[str, Any]:
 
 
 def _plain_name(name: str) -> str:
-    if not re.fullmatch(r"epoch-[0-9]+(-final)?", name):
+    if not _EPOCH.fullmatch(name):
         raise ValueError(f"epoch_directory is {name!r}, expected a name like epoch-0003")
     return name
 

@@ -31,8 +31,11 @@ def demo(folder: Path, reporter: Reporter = SILENT, threads: int = 1) -> dict[st
     if folder.exists() and not (folder / _MARK).exists():
         raise UsageError(f"{folder} exists and is not from an earlier demo; name another folder with -o")
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / _MARK).touch()
+    try:
+        folder.mkdir(parents=True)
+        (folder / _MARK).touch()
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be made: {error.strerror or error}; name another folder with -o") from None
     parent = folder / "digits-float.safetensors"
     train_float(Source("zoo:digits_cnn"), load_recipe("float", _OVERRIDES), data=DATA, output=parent, reporter=reporter)
     source = Source(parent, FACTORY)

@@ -66,6 +66,11 @@ def is_packed(path: str | Path) -> bool:
         return False
 
 
+def no_normalization(split: Split) -> DataError:
+    """The error where pixels of `split` are to be read and nobody has said how."""
+    return DataError(f"{split.name}: no normalisation is known; set data.normalize in the recipe or on the factory")
+
+
 def accuracy_of_graph(graph: fx.GraphModule, split: Split, normalize: Normalize | None) -> Result:
     """Accuracy of a torch graph in evaluation mode; its mode is restored."""
     import torch
@@ -73,7 +78,7 @@ def accuracy_of_graph(graph: fx.GraphModule, split: Split, normalize: Normalize 
     from bincompress.lower.emulate import normalize_pixels
 
     if normalize is None:
-        raise DataError(f"{split.name}: no normalisation is known; set data.normalize in the recipe or on the factory")
+        raise no_normalization(split)
     mode = graph.training
     graph.eval()
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import fx, nn
 
 from bincompress import __version__
 from bincompress.checkpoint import Checkpoint
 from bincompress.data import Split, default_normalize
+from bincompress.errors import UsageError
 from bincompress.evaluate import accuracy_of_graph, accuracy_of_packed
 from bincompress.gates import check_gates
 from bincompress.graph import FloatModel
@@ -25,6 +26,7 @@ from bincompress.lower.lowering import lower
 from bincompress.pack.writer import write_packed
 from bincompress.plan import Plan
 from bincompress.program import I8_OPS, Activations, Normalize, Program
+from bincompress.recipe import Recipe
 from bincompress.report import Reporter
 from bincompress.runtime.session import load
 from bincompress.verify import require_parity, verify
@@ -33,6 +35,14 @@ Result = dict[str, Any]
 Array = npt.NDArray[Any]
 VERIFY_SAMPLES = 512
 NOISE_SAMPLES = 64  # noise exercises every layer, and says nothing about accuracy
+
+
+def check_exportable(graph: fx.GraphModule, recipe: Recipe, model: FloatModel) -> None:
+    """Refuse a network that has no exact packed form before it is trained.
+
+    Raises: LoweringError or UnsupportedOpError naming the layer.
+    """
+    lower(deploy(graph, recipe.export.activations), model.input_shape, model.normalize)
 
 
 def export_checkpoint(checkpoint: Checkpoint, target: Path, val: Split | None, reporter: Reporter) -> Result:
@@ -137,6 +147,11 @@ def compare(
         expected = source.graph.eval()(torch.from_numpy(x)).flatten(1).numpy()
     with load(packed).session(threads=threads, isa=isa) as session:
         got = session(images)
+    if got.shape != expected.shape:
+        raise UsageError(
+            f"{source.source}: answers with {expected.shape[1]} numbers, {packed} with {got.shape[1]}; compare it with "
+            "the network that it was made from"
+        )
     return {
         "samples": len(images),
         "integer_mismatches": None,

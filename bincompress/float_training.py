@@ -11,7 +11,8 @@ from typing import Any
 from safetensors.torch import save_file
 
 from bincompress.checkpoint import is_checkpoint
-from bincompress.errors import DataError, UsageError
+from bincompress.errors import UsageError
+from bincompress.evaluate import no_normalization
 from bincompress.finetune import finetune
 from bincompress.inputs import choose_normalize, open_splits
 from bincompress.outputs import check_directory, check_file, remove_checkpoint
@@ -69,7 +70,7 @@ def train_float(
         raise UsageError("training needs data: give --data SPEC (or data.train in the recipe)")
     normalize = choose_normalize(recipe, model, train)
     if normalize is None:
-        raise DataError(f"{train.name}: no normalisation is known; set data.normalize in the recipe or on the factory")
+        raise no_normalization(train)
     epochs = sum(stage.epochs for stage in recipe.train.stages)
     reporter.stage(f"training the float network on {train.name}: {epochs} epochs")
     try:

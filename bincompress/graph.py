@@ -60,7 +60,7 @@ class FloatModel:
 
     `sha256` is of the model's file (and of files of weights beside it), or of the network's name where there is none;
     `notes` say in words what import changed or assumed; `normalize` is what the network expects of its pixels, None
-    where nobody has said.
+    where nobody has said. `pretrained` is False where the weights are random.
     """
 
     graph: fx.GraphModule
@@ -70,6 +70,7 @@ class FloatModel:
     source: str
     notes: tuple[str, ...] = ()
     classes: tuple[str, ...] | None = None
+    pretrained: bool = True
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from bincompress.checkpoint import is_checkpoint
+from bincompress.checkpoint import is_checkpoint, is_remnant
 from bincompress.errors import UsageError
 
 
@@ -25,9 +25,10 @@ def check_file(path: Path, force: bool) -> None:
 def check_directory(path: Path, force: bool) -> None:
     """Refuse a checkpoint directory that exists; with `force`, only one that is no checkpoint.
 
+    What a run left that was killed while it first wrote holds nothing to keep, and is in nobody's way.
     Raises: UsageError.
     """
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())) and not is_remnant(path):
         if not is_checkpoint(path):
             raise UsageError(f"{path} exists and is no checkpoint; choose another name")
         if not force:
@@ -39,8 +40,8 @@ def check_directory(path: Path, force: bool) -> None:
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Delete a checkpoint directory if there is one."""
-    if is_checkpoint(path):
+    """Delete a checkpoint directory, or what a first save left of one, if there is one."""
+    if is_checkpoint(path) or is_remnant(path):
         shutil.rmtree(path)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from bincompress.binarize import binarize
 from bincompress.checkpoint import Checkpoint, is_checkpoint, load_checkpoint, save_checkpoint
 from bincompress.data import Split
-from bincompress.errors import UsageError
-from bincompress.evaluate import accuracy_of_graph
-from bincompress.export import export_checkpoint
+from bincompress.errors import RecipeError, UsageError
+from bincompress.evaluate import accuracy_of_graph, no_normalization
+from bincompress.export import check_exportable, export_checkpoint
 from bincompress.finetune import finetune as run_finetune
 from bincompress.gates import require_data_for_gates
 from bincompress.graph import FloatModel
@@ -62,6 +62,8 @@ def convert(
     target = Path(output) if output else Path(f"{_stem(source.path)}-{resolved.method}.gguf")
     directory = target.with_suffix(".ckpt")
     check_file(target, force)
+    if directory == target:
+        raise UsageError(f"{target}: the checkpoint beside the file is called so; name the file {target.stem}.gguf")
     check_directory(directory, force)
     checkpoint, val_split = _train(source, resolved, data, val, directory, reporter)
     result = export_checkpoint(checkpoint, target, val_split, reporter)
@@ -128,19 +130,23 @@ def finetune_checkpoint(
 ) -> Result:
     """Go on with the training that a checkpoint directory holds; returns the same as `finetune`.
 
-    With a recipe, train its network anew into another directory: sections train, data and gates count, for the network
-    already is what the others ask for.
+    With a recipe, train its network further into another directory: its sections train, data, export and gates are
+    new, the others must be the checkpoint's, for they made the network.
     """
     began = time.monotonic()
     found = load_checkpoint(checkpoint)
     directory, resolved = Path(checkpoint), found.recipe
     if recipe is not None:
         directory = Path(output) if output else Path(f"{_stem(checkpoint)}-more.ckpt")
-        check_directory(directory, force and directory.absolute() != Path(checkpoint).absolute())
-        resolved = resolved.model_copy(update={"train": recipe.train, "data": recipe.data, "gates": recipe.gates})
+        check_directory(directory, force and directory.resolve() != Path(checkpoint).resolve())
+        _check_same_network(checkpoint, resolved, recipe)
+        resolved = recipe
     train, val_split = open_splits(resolved, data, val, found.input_shape)
-    if train is None or found.normalize is None:
+    if train is None:
         raise UsageError(f"{checkpoint}: training needs data; give --data SPEC")
+    normalize = found.normalize or choose_normalize(resolved, found, train)
+    if normalize is None:
+        raise no_normalization(train)
     if recipe is not None:
         remove_checkpoint(directory)
     run_finetune(
@@ -150,7 +156,7 @@ def finetune_checkpoint(
         train=train,
         val=val_split,
         teacher=found.teacher,
-        normalize=found.normalize,
+        normalize=normalize,
         directory=directory,
         resume=recipe is None,
         meta={
@@ -167,9 +173,16 @@ def finetune_checkpoint(
 
 
 def dry_run(model: str | Path | Source, recipe: str | Path | Recipe) -> Plan:
-    """The plan alone: what `convert --dry-run` shows."""
+    """The plan alone: what `convert --dry-run` shows.
+
+    Raises: BincompressError for what a conversion would end with.
+    """
     source = model if isinstance(model, Source) else Source(model)
-    return make_plan(source.load(), recipe if isinstance(recipe, Recipe) else load_recipe(recipe))
+    resolved = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    loaded = source.load()
+    plan = make_plan(loaded, resolved)
+    check_exportable(binarize(loaded, plan, resolved), resolved, loaded)
+    return plan
 
 
 def _train(
@@ -183,13 +196,16 @@ def _train(
     resume: bool = False,
 ) -> tuple[Checkpoint, Split | None]:
     """Everything from the float file to a finished checkpoint in `directory`."""
-    _require_data(recipe, data, val)
+    _require_inputs(recipe, data, val)
     reporter.stage(f"loading {source.path}")
     model = source.load()
     plan = make_plan(model, recipe)
     train, val_split = open_splits(recipe, data, val, model.input_shape)
     model = replace(model, normalize=choose_normalize(recipe, model, train or val_split))
     graph = binarize(model, plan, recipe)
+    check_exportable(graph, recipe, model)
+    if train is not None:
+        _check_teacher(recipe, model)
     float_accuracy = None
     if val_split is not None:
         reporter.stage(f"accuracy of the float model on {val_split.name}")
@@ -252,11 +268,37 @@ def _training_result(checkpoint: Checkpoint, directory: Path, began: float) -> R
     }
 
 
-def _require_data(recipe: Recipe, data: str | None, val: str | None) -> None:
-    """Refuse what cannot work without data before a model is loaded."""
+def _require_inputs(recipe: Recipe, data: str | None, val: str | None) -> None:
+    """Refuse what cannot work without data, or without ONNX Runtime, before a model is loaded."""
     if not (data or recipe.data.train) and any(stage.epochs for stage in recipe.train.stages):
         raise UsageError("training needs data: give --data SPEC (or data.train in the recipe), or --epochs 0 for none")
     require_data_for_gates(recipe, bool(data or val or recipe.data.train or recipe.data.val))
+    if recipe.gates.min_speedup is not None:
+        from bincompress.bench.baselines import require_onnxruntime
+
+        require_onnxruntime()
+
+
+def _check_same_network(checkpoint: str | Path, found: Recipe, wanted: Recipe) -> None:
+    """Refuse a recipe of another network than the one that is there, rather than ignore what it asks for."""
+    for section in ("method", "defaults", "surgery", "layers"):
+        if getattr(found, section) != getattr(wanted, section):
+            raise RecipeError(
+                f"{wanted.at(section)}: is not that of {Path(checkpoint) / 'recipe.yaml'}, whose network this is; more "
+                "training changes train, data, export and gates alone: take these from another recipe, or convert the "
+                "float network anew"
+            )
+
+
+def _check_teacher(recipe: Recipe, model: FloatModel) -> None:
+    """Refuse a teacher that knows nothing."""
+    distill = recipe.train.distill
+    learns = any(stage.epochs for stage in recipe.train.stages)
+    if not model.pretrained and learns and distill is not None and distill.teacher == "original":
+        raise RecipeError(
+            f"{recipe.at('train', 'distill')}: the teacher is {model.source} itself, whose weights are random; first "
+            f"`bincompress train {model.source}`, or name another teacher, or have none: --set train.distill=null"
+        )
 
 
 def _stem(path: str | Path) -> str:

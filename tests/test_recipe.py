@@ -179,6 +179,11 @@ def test_epochs_are_split_exactly(stages: list[int], total: int) -> None:
         assert result[len(result) - total :] == [1] * total, "too few for all: the last stages win"
 
 
+def test_warmup_keeps_its_share_of_a_stage() -> None:
+    chosen = load_recipe("bwn", ["train.stages.0.epochs=60", "train.stages.0.warmup_epochs=6"])
+    assert [chosen.with_epochs(n).train.stages[0].warmup_epochs for n in (3, 20, 60)] == [0, 2, 6]
+
+
 def test_batches_of_one_image_are_refused_as_the_recipes_fault() -> None:
     with pytest.raises(RecipeError, match="batch_size: BatchNorm needs batches of 2 images"):
         load_recipe("bwn", ("train.batch_size=1",))

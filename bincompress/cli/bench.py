@@ -37,6 +37,9 @@ def bench(
     if kernels == (packed is not None):
         raise UsageError("give either a packed file or --kernels")
     if packed is None:
+        given = {"--baseline": baseline, "--factory": factory, "--data": data, "--layers": layers, "--trust": trust}
+        if unused := [name for name, value in given.items() if value]:
+            raise UsageError(f"{', '.join(unused)}: --kernels times layers of its own, which need no files")
         from bincompress.bench.kernels import bench_kernels
 
         with stdout_for_data(), render.reporter() as reporter:

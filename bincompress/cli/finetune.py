@@ -54,6 +54,8 @@ def finetune(
 
     with stdout_for_data(), render.reporter() as reporter:
         if is_checkpoint(model):
+            if factory or trust or input_shape:
+                raise UsageError(f"{model} is a checkpoint: it needs no --factory, --trust or --input-shape")
             if resume and (recipe or output or set_ or epochs is not None):
                 raise UsageError(f"{model} is a checkpoint: with --resume it goes on in place, with its own recipe")
             result = pipeline.finetune_checkpoint(

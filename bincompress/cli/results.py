@@ -57,6 +57,8 @@ def results(
             write_results(found, output)
         if list_rows:
             _list(rows, {row["id"] for row in found}, as_json)
+        elif as_json:
+            print_json({"rendered": len(found)})
         return
     root = data_dir or pathlib.Path(os.environ.get("BINCOMPRESS_DATA", "data"))
     with stdout_for_data(), render.reporter() as reporter:

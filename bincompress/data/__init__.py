@@ -15,7 +15,7 @@ from bincompress.data.svhn import open_svhn
 from bincompress.errors import UsageError
 from bincompress.program import Normalize
 
-__all__ = ["Split", "Which", "dataset_names", "default_normalize", "open_data"]
+__all__ = ["Split", "Which", "dataset_names", "default_normalize", "open_data", "without_split"]
 
 _READERS: dict[str, Callable[[Path, Which], Split]] = {
     "mnist": open_mnist,
@@ -64,6 +64,11 @@ def open_data(spec: str, *, split: Which | None = None, image_shape: tuple[int, 
 def default_normalize(name: str) -> Normalize | None:
     """The usual normalisation of a dataset, by its kind, its spec or its split's name; None if there is none."""
     return _NORMALIZE.get(name.partition("#")[0].partition(":")[0])
+
+
+def without_split(spec: str) -> str:
+    """The spec of all the data, of which `spec` may name one split."""
+    return spec.rpartition("#")[0] or spec
 
 
 def _parse(spec: str, default: Which) -> tuple[str, str, Which]:

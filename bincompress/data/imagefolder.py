@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from bincompress.data.split import Split, Which
 from bincompress.errors import DataError
+from bincompress.user_code import describe
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff"}
 _FOLDERS = {"train": ("train",), "test": ("test", "val", "valid", "validation")}
@@ -64,7 +65,7 @@ def _read(
             grey = image_shape[0] == 1 if image_shape else _channels(expected, file.mode) == 1
             image: Any = file.convert("L" if grey else "RGB")
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: is no intact image: {str(error).splitlines()[0]}") from error
+        raise DataError(f"{path}: is no intact image: {describe(error)}") from error
     if image_shape and image.size != (image_shape[2], image_shape[1]):
         image = _fit(image, image_shape[2], image_shape[1])
     array = np.asarray(image, np.uint8)

@@ -175,6 +175,7 @@ def _train_epoch(
         "val_accuracy": val_accuracy,
         "seconds": round(time.monotonic() - began, 1),
         "device": device_name(run.device),
+        "threads": torch.get_num_threads(),
     }
 
 

@@ -196,6 +196,10 @@ def _hire_teacher(run: Run, resume: bool) -> None:
     network, normalize = run.original, run.normalize
     if distill.teacher != "original":
         network, own = load_teacher(distill, tuple(run.train.images.shape[1:]))
+        theirs, ours = (_classes(net, run.train) for net in (network, run.graph))
+        if theirs != ours:
+            where = run.recipe.at("train", "distill", "teacher")
+            raise RecipeError(f"{where}: answers with {theirs} classes, the network with {ours}")
         network.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         normalize = own or normalize
     if network is None:
@@ -210,6 +214,11 @@ def _hire_teacher(run: Run, resume: bool) -> None:
         run.teacher.load(run.directory, run.device)
     elif run.directory is not None:
         forget(run.directory)
+
+
+def _classes(network: fx.GraphModule, split: Split) -> int:
+    with torch.no_grad(), evaluating(network):
+        return int(network(torch.zeros(1, *split.images.shape[1:])).flatten(1).shape[1])
 
 
 def _checkpoint(
@@ -267,6 +276,11 @@ def _check_data(train: Split, checkpoint: Checkpoint, recipe: Recipe) -> None:
     shape = tuple(train.images.shape[1:])
     if checkpoint.input_shape != (0, 0, 0) and shape != tuple(checkpoint.input_shape):
         raise DataError(f"{train.name}: images are {shape}, the model wants {tuple(checkpoint.input_shape)}")
+    if checkpoint.classes and len(checkpoint.classes) != len(train.classes):
+        raise DataError(
+            f"{train.name}: has {len(train.classes)} classes, the data of this checkpoint {len(checkpoint.classes)}; "
+            "give the data of that run"
+        )
     if len(train) - recipe.train.holdout < 2:
         kept = f" less {recipe.train.holdout} held out" if recipe.train.holdout else ""
         raise DataError(f"{train.name}: {len(train)} images{kept}; training needs 2 at least")

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, fx, nn
 
 from bincompress.binarize.modules import BinaryWeightLayer
+from bincompress.checkpoint import TARGETS
 from bincompress.data import Split
-from bincompress.errors import ModelLoadError, RecipeError
+from bincompress.errors import ModelLoadError, RecipeError, UsageError
 from bincompress.finetune.feed import Batch
 from bincompress.finetune.folded import folded
 from bincompress.finetune.precision import rounded
@@ -23,7 +24,6 @@ from bincompress.load import load_model
 from bincompress.program import Normalize
 from bincompress.recipe import Distill
 
-_FOLDER = "targets"
 _LOGITS, _DATA = "logits", "labels_crc32"
 Pairs = dict[str, tuple[Tensor, Tensor]]
 
@@ -94,14 +94,20 @@ class Teacher:
         return logits.flatten(1).float()
 
     def save(self, directory: Path) -> None:
-        """Write the views that have changed, each file at once."""
+        """Write the views that have changed, each file at once.
+
+        Raises: UsageError if they cannot be written.
+        """
         for view in sorted(self._unsaved):
             path = _path(directory, view)
-            path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}.tmp")
             tensors = {_LOGITS: self._known[view].cpu(), _DATA: torch.tensor(self._labels_crc32)}
-            save_file(tensors, temporary)
-            os.replace(temporary, path)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save_file(tensors, temporary)
+                os.replace(temporary, path)
+            except (OSError, SafetensorError) as error:
+                raise UsageError(f"{path}: cannot be written: {error}") from error
         self._unsaved.clear()
 
     def load(self, directory: Path, device: torch.device) -> None:
@@ -125,7 +131,7 @@ class Teacher:
 
 def forget(directory: Path) -> None:
     """Delete a run's answers: they are of use only while it lasts."""
-    folder = directory / _FOLDER
+    folder = directory / TARGETS
     if folder.is_dir():
         for path in folder.iterdir():
             path.unlink()
@@ -218,4 +224,4 @@ def _affine(student: Normalize, teacher: Normalize) -> tuple[Tensor, Tensor]:
 
 
 def _path(directory: Path, view: int) -> Path:
-    return directory / _FOLDER / f"view-{view:04d}.safetensors"
+    return directory / TARGETS / f"view-{view:04d}.safetensors"

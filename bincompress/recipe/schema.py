@@ -208,9 +208,15 @@ class Recipe(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
 
     def with_epochs(self, epochs: int) -> Recipe:
-        """Rescale the stages to `epochs` in all, each at least one where that is possible, else the last ones."""
+        """Rescale the stages to `epochs` in all, each at least one where that is possible, else the last ones.
+
+        Warm-up keeps its share of a stage.
+        """
         shares = split_epochs([stage.epochs for stage in self.train.stages], epochs)
-        stages = tuple(s.model_copy(update={"epochs": n}) for s, n in zip(self.train.stages, shares, strict=True))
+        stages = tuple(
+            s.model_copy(update={"epochs": n, "warmup_epochs": round(s.warmup_epochs * n / max(1, s.epochs))})
+            for s, n in zip(self.train.stages, shares, strict=True)
+        )
         return self.model_copy(update={"train": self.train.model_copy(update={"stages": stages})})
 
 

@@ -10,11 +10,12 @@ Result = dict[str, Any]
 _HEAD = """\
 # Results
 
-Made by `make results` from [`results.json`](results.json); `make results ONLY=ID` makes one row, and the commands below
-do the same by hand. Accuracy is over the whole test set: `float` of the network that was converted, `1-bit` of the
-packed file run by the C library. Each row is the last epoch of one run with one seed; test images choose nothing.
-`published` is what others report for the method, most often after hundreds of epochs, and not for the same training.
-Speed is of one image on one thread against ONNX Runtime's float32 run of the float network, in turns in one process.
+Rendered from [`results.json`](results.json), to which `make results` adds the rows that are missing;
+`make results ONLY=ID` makes one (with `FORCE=1` one that is there), and the commands below do the same by hand.
+Accuracy is over the whole test set: `float` of the network that was converted, `1-bit` of the packed file run by the
+C library. Each row is the last epoch of one run with one seed; test images choose nothing. `published` is what others
+report for the method, most often after hundreds of epochs, and not for the same training. Speed is of one image on
+one thread against ONNX Runtime's float32 run of the float network, in turns in one process.
 """
 _COLUMNS = ("id", "recipe", "epochs", "time", "float %", "1-bit %", "published %", "KiB", "smaller", "faster")
 
@@ -81,7 +82,7 @@ def _notes(rows: list[Result]) -> str:
             _line(
                 (
                     f"`{row['id']}`",
-                    row["device"],
+                    ", ".join((row["device"], *([f"{row['threads']} threads"] if row.get("threads") else []))),
                     row["seed"],
                     f"{seconds:.0f} s",
                     f"{trained['epochs']} epochs, {_time(trained['seconds'])}" if trained else "a published file",

@@ -111,6 +111,8 @@ def check_output(output: Path) -> None:
     """
     if not output.is_dir():
         raise UsageError(f"{output}: no such directory; run this where recipes/ is, or name it with --output")
+    if not os.access(output, os.W_OK):
+        raise UsageError(f"{output}: is read-only; name another directory with --output")
 
 
 def read_results(output: Path) -> list[dict[str, Any]]:
@@ -160,6 +162,7 @@ def _make(row: Row, work: Path, data: Path, speed: bool, reporter: _Deadline) ->
         "epochs": checkpoint.epoch,
         "seconds": round(sum(entry["seconds"] for entry in history)),
         "device": history[-1].get("device", "cpu") if history else "cpu",
+        "threads": max((entry.get("threads", 0) for entry in history), default=0) or None,
         "seed": recipe.train.seed,
         "float_training": float_training,
         "float_accuracy": checkpoint.accuracy["float"],
