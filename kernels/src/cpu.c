@@ -44,8 +44,6 @@ uint32_t bc_cpu_features(void) {
         features |= BC_CPU_AVX512VL;
     if (c & bit_AVX512VPOPCNTDQ)
         features |= BC_CPU_AVX512VPOPCNTDQ;
-    if (c & bit_AVX512VNNI)
-        features |= BC_CPU_AVX512VNNI;
     return features;
 }
 

@@ -8,8 +8,8 @@
  * Contract of all kernels, unless said otherwise:
  *   - every size is >= 1; no kernel reads or writes a byte outside the ranges given here
  *     (operands may end at a page end)
- *   - weights `w` are 64-byte aligned; all other operands have the natural alignment of their
- *     element type only
+ *   - weights `w` of bits and of floats are 64-byte aligned; all other operands have the natural
+ *     alignment of their element type only
  *   - outputs do not overlap inputs; "in place" means that y is read and written
  *   - results are the bits of isa/scalar.c, for float too: the order of additions is part of the
  *     contract; "fma" is one rounding (fmaf), any other pair of operations is two (the whole
@@ -41,10 +41,9 @@
 #define BC_CPU_AVX512BW (1u << 4)
 #define BC_CPU_AVX512VL (1u << 5)
 #define BC_CPU_AVX512VPOPCNTDQ (1u << 6)
-#define BC_CPU_AVX512VNNI (1u << 7)
-#define BC_CPU_NEON (1u << 8)
-#define BC_CPU_DOTPROD (1u << 9)
-#define BC_CPU_SSE42 (1u << 10)
+#define BC_CPU_NEON (1u << 7)
+#define BC_CPU_DOTPROD (1u << 8)
+#define BC_CPU_SSE42 (1u << 9)
 
 /* Raises the target of the functions between the two, so that no build flag does:
  * BC_TARGET_BEGIN("avx2,fma") */
@@ -137,6 +136,9 @@ typedef struct bc_kernels {
      * spread_bytes: of a word of K and spread_panels panels, which have one word more; 0: there is
      * none, and the functions are NULL. */
     size_t spread_panels, spread_bytes;
+
+    /* Whether it is read at all, by products of many pixels. */
+    bool (*spread_serves)(size_t panels, size_t taps, size_t cw);
 
     /* to: 64-byte aligned, ceil(panels / spread_panels) * (k_words + 1) * spread_bytes. */
     void (*spread)(size_t panels, size_t k_words, const uint64_t *w, void *to);

@@ -5,8 +5,8 @@
 
 #include "gguf.h"
 
-/* Limits: generous for networks, small enough that no file makes the library ask for absurd memory
- * or time. */
+/* Limits: generous for networks, small enough that no file makes the library ask for absurd memory.
+ * How long a network runs is its own affair. */
 enum {
     BC_MAX_VALUES = 1 << 14,
     BC_MAX_NODES = 1 << 13,

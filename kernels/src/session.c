@@ -96,14 +96,15 @@ static bc_status make_lists(bc_session *session, bc_error *error) {
     return BC_OK;
 }
 
-/* Weights in the form of the session's kernels, in a block of their own. */
+/* Weights in the form of the session's kernels, in a block of their own. A file whose copy would be
+ * larger than any model may be keeps to its panels. */
 static bc_status spread_weights(bc_session *session, bc_error *error) {
     const bc_model *model = session->model;
     bc_run *run = &session->run;
     size_t bytes = 0;
     for (size_t n = 0; n < model->node_count && run->kernels->spread; n++)
         bytes += bc_spread_bytes(run, &model->nodes[n], session->batch);
-    if (!bytes)
+    if (!bytes || bytes > BC_MAX_MODEL_BYTES)
         return BC_OK;
     run->spread = calloc(model->node_count, sizeof *run->spread);
     session->spread_memory = calloc(1, bc_block_room(bytes));

@@ -1,5 +1,5 @@
 /* avx2.c: the AVX2 row of the kernel table, its loops over rows, and its roofline.
- * Products are in avx2_bgemm*.c (bits), avx2_float.c and avx2_igemm.c. Needs AVX2 and FMA. */
+ * Products are in avx2_bgemm*.c (bits) and avx2_*gemm.c, avx2_float.c. Needs AVX2 and FMA. */
 #include "avx2.h"
 
 #include <immintrin.h>
@@ -47,6 +47,7 @@ const bc_kernels bc_kernels_avx2 = {
     .bgemm_steps = bgemm_steps,
     .spread_panels = 4,
     .spread_bytes = BC_SPREAD_WORD__AVX2,
+    .spread_serves = bc_spread_serves__avx2,
     .spread = bc_spread__avx2,
     .bgemm_spread = bc_bgemm_spread__avx2,
     .bgemm_tau_spread = bc_bgemm_tau_spread__avx2,

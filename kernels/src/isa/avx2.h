@@ -10,6 +10,7 @@ BC_BGEMM_KERNELS(avx2);
 /* Of a word of K and 32 filters: 16 steps, a byte per filter. */
 enum { BC_SPREAD_WORD__AVX2 = 16 * 32 };
 void bc_spread__avx2(size_t panels, size_t k_words, const uint64_t *w, void *to);
+bool bc_spread_serves__avx2(size_t panels, size_t taps, size_t cw);
 
 void bc_fgemm__avx2(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
                     const float *w, float *acc, size_t ld, const bc_ahead *ahead);

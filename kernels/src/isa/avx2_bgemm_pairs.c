@@ -10,7 +10,7 @@ BC_TARGET_BEGIN("avx2")
 #define BC_MM(name) _mm256_##name
 #define BC_SI(name) _mm256_##name##_si256
 #define BC_KEEP BC_KEEP_X
-enum { PANELS = 4, NV = 4 };
+enum { PANELS = 4, NV = 4, LEAST_PANELS = 1 };
 typedef uint32_t pair_bits;
 #include "pairs.h"
 
@@ -35,6 +35,10 @@ static BC_INLINE pair_bits above16(V x0, V y0, V x1, V y1) {
 
 bool bc_bgemm_pairs__avx2(const bc_bgemm_call *call) {
     return pairs_product(call);
+}
+
+bool bc_spread_serves__avx2(size_t panels, size_t taps, size_t cw) {
+    return pairs_serve(panels, taps, cw);
 }
 
 _Static_assert((int)SPREAD_WORD == (int)BC_SPREAD_WORD__AVX2, "what the table tells");

@@ -3,7 +3,7 @@
  * 32 nibbles of weights, 16 filters of two octets, look up the low and the high byte of their sums
  * with two vpshufb; two vpaddb add them: four instructions for 128 products. After eight groups the
  * bytes become 16-bit sums, after 32 such steps 32-bit ones. Tables: avx2_qtable.h.
- * Tile: 3 pixels x 1 panel or 2 x 2: a panel's 32 nibbles serve all pixels, a pixel's tables both
+ * Tile: 2 pixels x 2 panels: a panel's 32 nibbles serve all pixels, a pixel's tables both
  * panels. */
 #include "avx2.h"
 

@@ -43,6 +43,7 @@ const bc_kernels bc_kernels_avx512bw = {
     .bgemm_steps = bgemm_steps,
     .spread_panels = 8,
     .spread_bytes = BC_SPREAD_WORD__AVX512BW,
+    .spread_serves = bc_spread_serves__avx512bw,
     .spread = bc_spread__avx512bw,
     .bgemm_spread = bc_bgemm_spread__avx512bw,
     .bgemm_tau_spread = bc_bgemm_tau_spread__avx512bw,

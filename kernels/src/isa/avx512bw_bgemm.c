@@ -4,10 +4,7 @@
 
 BC_TARGET_BEGIN("avx512f,avx512bw,avx512vl")
 
-enum {
-    COUNT_WORDS = 31, /* u8 lanes gain <= 8 per word, 31 * 8 = 248 <= 255 */
-    LEAST_PANELS = 3  /* that look up faster than their bits are counted; a vector has eight */
-};
+enum { COUNT_WORDS = 31 }; /* u8 lanes gain <= 8 per word, 31 * 8 = 248 <= 255 */
 
 static BC_INLINE __m512i load(const void *from) {
     return _mm512_loadu_si512(from);
@@ -53,7 +50,7 @@ static void multiply_few(const bc_bgemm_call *c) {
 }
 
 static void run(const bc_bgemm_call *call) {
-    if (call->panels < LEAST_PANELS || !bc_bgemm_pairs__avx512bw(call))
+    if (!bc_bgemm_pairs__avx512bw(call))
         multiply_few(call);
 }
 

@@ -5,13 +5,14 @@
 #include "avx512.h"
 #include "bgemm_call.h"
 
-/* avx512bw_bgemm_pairs.c: by table look-up; false: not for few pixels, a very large K or hundreds
- * of taps, and nothing is done. */
+/* avx512bw_bgemm_pairs.c: by table look-up; false: not for few pixels or filters, a very large K or
+ * hundreds of taps, and nothing is done. */
 bool bc_bgemm_pairs__avx512bw(const bc_bgemm_call *call);
 
 /* avx512bw_bgemm.c: the kernels of the table. */
 enum { BC_SPREAD_WORD__AVX512BW = 16 * 64 };
 void bc_spread__avx512bw(size_t panels, size_t k_words, const uint64_t *w, void *to);
+bool bc_spread_serves__avx512bw(size_t panels, size_t taps, size_t cw);
 BC_BGEMM_KERNELS(avx512bw);
 
 #endif

@@ -11,7 +11,7 @@ BC_TARGET_BEGIN("avx512f,avx512bw,avx512vl")
 #define BC_MM(name) _mm512_##name
 #define BC_SI(name) _mm512_##name##_si512
 #define BC_KEEP BC_KEEP_V
-enum { PANELS = 8, NV = 2 };
+enum { PANELS = 8, NV = 2, LEAST_PANELS = 3 };
 typedef uint64_t pair_bits;
 #include "pairs.h"
 
@@ -37,6 +37,10 @@ static BC_INLINE pair_bits above16(V x0, V y0, V x1, V y1) {
 
 bool bc_bgemm_pairs__avx512bw(const bc_bgemm_call *call) {
     return pairs_product(call);
+}
+
+bool bc_spread_serves__avx512bw(size_t panels, size_t taps, size_t cw) {
+    return pairs_serve(panels, taps, cw);
 }
 
 _Static_assert((int)SPREAD_WORD == (int)BC_SPREAD_WORD__AVX512BW, "what the table tells");

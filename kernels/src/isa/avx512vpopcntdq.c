@@ -1,5 +1,5 @@
 /* avx512vpopcntdq.c: the row of the kernel table for AVX-512 with VPOPCNTDQ, its loops over rows,
- * and its roofline. Products are in avx512_bgemm.c (bits), avx512_float.c and avx512_igemm.c. */
+ * and its roofline. Products are in avx512_bgemm*.c (bits), avx512_*gemm.c and avx512_float.c. */
 #include "avx512.h"
 
 #include <string.h>

@@ -7,6 +7,7 @@
  *   BC_SI(name)   the same where the name ends with the vector's type, as in BC_SI(and)
  *   BC_KEEP       BC_KEEP_X or BC_KEEP_V
  *   PANELS, NV    panels in a vector; most vectors in a tile, of filters times pairs of pixels
+ *   LEAST_PANELS  that are faster looked up than counted
  *   pair_bits     an unsigned type of a bit per byte of a vector
  *
  * and between this and pairs_product.h, with two_lanes at hand:

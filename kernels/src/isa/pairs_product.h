@@ -87,6 +87,11 @@ static bool pairs_fit(size_t m, size_t taps, size_t cw) {
     return m > FEW && taps * cw <= MOST_WORDS && most_units(taps, cw) <= STRETCH_UNITS / 4;
 }
 
+/* Whether products of many pixels go this way: not those whose vectors would be nearly empty. */
+static bool pairs_serve(size_t panels, size_t taps, size_t cw) {
+    return panels >= LEAST_PANELS && pairs_fit(FEW + 1, taps, cw);
+}
+
 /* Pixels [p, p + m) of the call. */
 static void stretch(block *b, const bc_bgemm_call *call, size_t p, size_t m) {
     const size_t k_words = call->taps * call->cw, pairs = (m + 1) / 2,
@@ -112,7 +117,7 @@ static void stretch(block *b, const bc_bgemm_call *call, size_t p, size_t m) {
 
 /* Returns whether the call is one for this way, and done. */
 static bool pairs_product(const bc_bgemm_call *call) {
-    if (!pairs_fit(call->m, call->taps, call->cw))
+    if (!pairs_fit(call->m, call->taps, call->cw) || call->panels < LEAST_PANELS)
         return false;
     block b;
     const size_t units = most_units(call->taps, call->cw),

@@ -275,10 +275,10 @@ static uint64_t peak__scalar(bc_peak kind, uint64_t rounds, uint64_t *sink) {
                 for (int j = 0; j < 4; j++)
                     y[j] = x >> j & 1 ? 1.0f - y[j] : 1.0f + y[j];
             } else {
-                sum += x >> (i & 63) & 1 ? (uint64_t)i : ~(uint64_t)i;
+                sum += (x ^ sum) >> (i & 63) & 1 ? (uint64_t)i : ~(uint64_t)i;
             }
     *sink = sum + (y[0] + y[1] + y[2] + y[3] > 0);
-    return rounds * 64 * (bits ? 64u : kind == BC_PEAK_U8 ? 1u : 4u);
+    return rounds * 64 * (bits ? 64u : kind == BC_PEAK_F32 || kind == BC_PEAK_WEIGHT ? 4u : 1u);
 }
 
 const bc_kernels bc_kernels_scalar = {

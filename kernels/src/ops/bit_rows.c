@@ -3,8 +3,7 @@
  * of the input and every output column: 3 x 3 taps of 16 channels are 3 words then, not 9. To the
  * rest that copy is an image of its own, under a kernel one tap wide.
  *
- *     columns, each with the taps of a row:    | tap 0 | tap 1 | tap 2 | 0 .. |   a group: inner
- * words group_in bits
+ * a column:  | tap 0 | tap 1 | tap 2 | 0 .. |   a tap: group_in bits; all of it: `inner` words
  *
  * Groups that begin within a word of the input begin at a word there: without that, no kernel could
  * read them. */

@@ -12,6 +12,14 @@ enum { MOST_PAIRS = 192 /* per product */ };
 
 typedef float four __attribute__((vector_size(16)));
 
+/* The four elements of a and, from 4 on, of b that the numbers name. */
+#if defined(__clang__)
+#define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else /* GCC has that one since 12 */
+typedef int four_places __attribute__((vector_size(16)));
+#define PICK(a, b, ...) __builtin_shuffle(a, b, (four_places){__VA_ARGS__})
+#endif
+
 typedef struct parts {
     float *planes; /* [image][c_in][padded_h][residues][columns] */
     float *dy;     /* [c_out / 16][pixels][16] */
@@ -68,14 +76,14 @@ static void turn(const float *from, size_t step, float *to, size_t plane) {
     four r[4], lo0, lo1, hi0, hi1;
     for (size_t n = 0; n < 4; n++)
         memcpy(&r[n], from + n * step, sizeof r[n]);
-    lo0 = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5);
-    lo1 = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
-    hi0 = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
-    hi1 = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
-    r[0] = __builtin_shufflevector(lo0, lo1, 0, 1, 4, 5);
-    r[1] = __builtin_shufflevector(lo0, lo1, 2, 3, 6, 7);
-    r[2] = __builtin_shufflevector(hi0, hi1, 0, 1, 4, 5);
-    r[3] = __builtin_shufflevector(hi0, hi1, 2, 3, 6, 7);
+    lo0 = PICK(r[0], r[1], 0, 4, 1, 5);
+    lo1 = PICK(r[2], r[3], 0, 4, 1, 5);
+    hi0 = PICK(r[0], r[1], 2, 6, 3, 7);
+    hi1 = PICK(r[2], r[3], 2, 6, 3, 7);
+    r[0] = PICK(lo0, lo1, 0, 1, 4, 5);
+    r[1] = PICK(lo0, lo1, 2, 3, 6, 7);
+    r[2] = PICK(hi0, hi1, 0, 1, 4, 5);
+    r[3] = PICK(hi0, hi1, 2, 3, 6, 7);
     for (size_t n = 0; n < 4; n++)
         memcpy(to + n * plane, &r[n], sizeof r[n]);
 }

@@ -7,10 +7,11 @@ enum { MAX_SIDE = 1 << 15, MAX_THREADS = 64 };
 
 bc_status bc_trainer_open(uint32_t threads, const char *isa, bc_trainer **trainer,
                           bc_error *error) {
+    if (trainer)
+        *trainer = NULL;
     if (!trainer || threads > MAX_THREADS)
         return bc_fail(error, BC_ERR_ARGUMENT, -1,
                        "a trainer needs a place to go and at most %d threads", MAX_THREADS);
-    *trainer = NULL;
     const bc_kernels *kernels = bc_dispatch(isa);
     if (!kernels)
         return bc_fail(error, BC_ERR_ISA, -1, "instruction set %s is unknown or not available here",
