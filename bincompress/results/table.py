@@ -155,7 +155,7 @@ _MAIN: tuple[Row, ...] = (
         "full/bnn",
         None,
         (_QUICK,),
-        remark=_TAUGHT,
+        remark=f"{_TAUGHT}; went on from the checkpoint of `convnet-bnn`",
         teacher="resnet20",
         published="89.85 / 88.60",
         source=f"{_BNN}, Torch / Theano",
