@@ -38,8 +38,8 @@ static uint64_t bits_peak(uint64_t rounds, V x, V v) {
     return digest(out, sizeof out);
 }
 
-/* By counting the bits of xor, as a shuffle looks up those of four: vpxor, vpand, vpsrlw, vpand, two
- * vpshufb, two vpaddb. That bytes must be widened now and then is left out. */
+/* By counting the bits of xor, as a shuffle looks up those of four: vpxor, vpand, vpsrlw, vpand,
+ * two vpshufb, two vpaddb. That bytes must be widened now and then is left out. */
 static uint64_t count_peak(uint64_t rounds, V x, V v) {
     const V nibble = BC_MM(set1_epi8)(15);
     V sum[BITS_VECTORS];
@@ -54,8 +54,7 @@ static uint64_t count_peak(uint64_t rounds, V x, V v) {
                 BC_KEEP(x); /* or the bits of one xor would do for all */
                 const V bits = BC_SI(xor)(x, v),
                         high = BC_SI (and)(BC_MM(srli_epi16)(bits, 4), nibble);
-                sum[j] = BC_MM(add_epi8)(sum[j],
-                                         BC_MM(shuffle_epi8)(v, BC_SI (and)(bits, nibble)));
+                sum[j] = BC_MM(add_epi8)(sum[j], BC_MM(shuffle_epi8)(v, BC_SI (and)(bits, nibble)));
                 sum[j] = BC_MM(add_epi8)(sum[j], BC_MM(shuffle_epi8)(v, high));
                 BC_KEEP(sum[j]);
             }
