@@ -203,8 +203,8 @@ def _train(
     train, val_split = open_splits(recipe, data, val, model.input_shape)
     model = replace(model, normalize=choose_normalize(recipe, model, train or val_split))
     graph = binarize(model, plan, recipe)
-    check_exportable(graph, recipe, model)
-    if train is not None:
+    if train is not None:  # else the export comes at once
+        check_exportable(graph, recipe, model)
         _check_teacher(recipe, model)
     float_accuracy = None
     if val_split is not None:

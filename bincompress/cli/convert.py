@@ -53,8 +53,14 @@ def convert(
     from bincompress.errors import GateError, UsageError
 
     if is_checkpoint(model):
-        options = {"--recipe": recipe, "--epochs": epochs, "--set": set_ or None, "--factory": factory}
-        options |= {"--trust": trust or None, "--input-shape": input_shape}
+        options = {
+            "--recipe": recipe,
+            "--epochs": epochs,
+            "--set": set_ or None,
+            "--factory": factory,
+            "--trust": trust or None,
+            "--input-shape": input_shape,
+        }
         given = [name for name, value in options.items() if value is not None]
         if given or dry_run:
             raise UsageError(f"{', '.join(given) or '--dry-run'}: {model} is a checkpoint, and is exported as it is")

@@ -51,7 +51,7 @@ def results(
 
     rows = find_rows(only or ())
     if list_rows or render_only:
-        check_output(output)
+        check_output(output, writes=render_only)
         found = read_results(output)
         if render_only:
             write_results(found, output)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from bincompress.errors import ModelLoadError, UnsupportedOpError
@@ -54,8 +53,7 @@ def load_model(
             file = Path(source).expanduser()
             imported = _IMPORTERS[kind_of(file)](Request(file, factory, trust, input_shape))
             sha256 = _hash(file, *imported.files)
-        model = _finished(imported, source, sha256.hexdigest())
-        return replace(model, pretrained=not source.startswith(_ZOO))
+        return _finished(imported, source, sha256.hexdigest())
     except (ModelLoadError, UnsupportedOpError) as error:
         raise type(error)(_one_line(f"{source}: {error}")) from error
 
@@ -75,7 +73,15 @@ def _finished(imported: Imported, source: str, sha256: str) -> FloatModel:
         )
     check_weights(imported.module)
     graph, notes = canonicalise(imported.module, shape, batch=imported.batch)
-    return FloatModel(graph, shape, imported.normalize, sha256, source, (*imported.notes, *notes))
+    return FloatModel(
+        graph,
+        shape,
+        imported.normalize,
+        sha256,
+        source,
+        (*imported.notes, *notes),
+        pretrained=imported.pretrained,
+    )
 
 
 def _from_zoo(name: str, input_shape: tuple[int, int, int] | None) -> Imported:
@@ -85,7 +91,7 @@ def _from_zoo(name: str, input_shape: tuple[int, int, int] | None) -> Imported:
         raise ModelLoadError(f"the zoo has no {name!r}; it has {', '.join(zoo.names())}")
     network = build(zoo.get(name), name)
     note = "freshly initialised: the weights are random"
-    return Imported(network.module, input_shape or network.input_shape, network.normalize, (note,))
+    return Imported(network.module, input_shape or network.input_shape, network.normalize, (note,), pretrained=False)
 
 
 def _hash(*paths: Path) -> hashlib._Hash:

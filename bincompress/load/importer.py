@@ -24,7 +24,8 @@ class Request:
 class Imported:
     """A module ready to be made canonical.
 
-    `batch` is what its shapes were fixed to, where they were; `files` are those beside the model's file that it needed.
+    `batch` is what its shapes were fixed to, where they were; `files` are those beside the model's file that it needed;
+    `pretrained` is False where the weights are random.
     """
 
     module: nn.Module
@@ -33,3 +34,4 @@ class Imported:
     notes: tuple[str, ...] = field(default=())
     batch: int = 2
     files: tuple[Path, ...] = ()
+    pretrained: bool = True

@@ -82,7 +82,7 @@ def _notes(rows: list[Result]) -> str:
             _line(
                 (
                     f"`{row['id']}`",
-                    ", ".join((row["device"], *([f"{row['threads']} threads"] if row.get("threads") else []))),
+                    ", ".join(filter(None, (row["device"], row.get("threads") and f"{row['threads']} threads"))),
                     row["seed"],
                     f"{seconds:.0f} s",
                     f"{trained['epochs']} epochs, {_time(trained['seconds'])}" if trained else "a published file",

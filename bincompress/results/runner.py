@@ -104,14 +104,14 @@ def make_results(
     return summary
 
 
-def check_output(output: Path) -> None:
-    """Refuse a directory for results.json and RESULTS.md that is not there.
+def check_output(output: Path, *, writes: bool = True) -> None:
+    """Refuse a directory for results.json and RESULTS.md that is not there, or cannot be written where that is asked.
 
     Raises: UsageError.
     """
     if not output.is_dir():
         raise UsageError(f"{output}: no such directory; run this where recipes/ is, or name it with --output")
-    if not os.access(output, os.W_OK):
+    if writes and not os.access(output, os.W_OK):
         raise UsageError(f"{output}: is read-only; name another directory with --output")
 
 

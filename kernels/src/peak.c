@@ -22,8 +22,7 @@ bc_status bc_measure_peak(const char *isa, bc_peak kind, double *gmacs) {
     if (!gmacs)
         return BC_ERR_ARGUMENT;
     *gmacs = 0;
-    if (kind != BC_PEAK_BINARY && kind != BC_PEAK_F32 && kind != BC_PEAK_WEIGHT &&
-        kind != BC_PEAK_U8 && kind != BC_PEAK_I8 && kind != BC_PEAK_COUNT)
+    if ((unsigned)kind > BC_PEAK_COUNT)
         return BC_ERR_ARGUMENT;
     const bc_kernels *kernels = bc_dispatch(isa);
     if (!kernels)

@@ -82,14 +82,11 @@ static size_t most_units(size_t taps, size_t cw) {
     return taps * ((cw + UNIT - 1) / UNIT);
 }
 
-static bool pairs_fit(size_t m, size_t taps, size_t cw) {
-    /* four pairs at least are a stretch, whose rounds have places in the lists */
-    return m > FEW && taps * cw <= MOST_WORDS && most_units(taps, cw) <= STRETCH_UNITS / 4;
-}
-
-/* Whether products of many pixels go this way: not those whose vectors would be nearly empty. */
+/* Whether products of more than FEW pixels go this way. */
 static bool pairs_serve(size_t panels, size_t taps, size_t cw) {
-    return panels >= LEAST_PANELS && pairs_fit(FEW + 1, taps, cw);
+    /* four pairs at least are a stretch, whose rounds have places in the lists */
+    return panels >= LEAST_PANELS && taps * cw <= MOST_WORDS &&
+           most_units(taps, cw) <= STRETCH_UNITS / 4;
 }
 
 /* Pixels [p, p + m) of the call. */
@@ -117,7 +114,7 @@ static void stretch(block *b, const bc_bgemm_call *call, size_t p, size_t m) {
 
 /* Returns whether the call is one for this way, and done. */
 static bool pairs_product(const bc_bgemm_call *call) {
-    if (!pairs_fit(call->m, call->taps, call->cw) || call->panels < LEAST_PANELS)
+    if (call->m <= FEW || !pairs_serve(call->panels, call->taps, call->cw))
         return false;
     block b;
     const size_t units = most_units(call->taps, call->cw),
