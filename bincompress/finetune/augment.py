@@ -7,6 +7,7 @@ that draws with an earlier one's seed sees every image exactly as that epoch saw
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -27,9 +28,15 @@ def normalized(pixels: Tensor, normalize: Normalize) -> Tensor:
     Shapes: (N, C, H, W) uint8 -> float32, on the same device.
     """
     x = pixels.to(torch.float32, memory_format=torch.channels_last).div_(255)
-    mean = torch.tensor(normalize.mean, dtype=torch.float32, device=x.device).reshape(1, -1, 1, 1)
-    std = torch.tensor(normalize.std, dtype=torch.float32, device=x.device).reshape(1, -1, 1, 1)
+    mean, std = _constants(normalize, x.device)
     return x.sub_(mean).div_(std)
+
+
+@lru_cache(maxsize=8)  # to bring them to a GPU is to wait for it, once for each batch
+def _constants(normalize: Normalize, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (1, C, 1, 1) on a device."""
+    mean, std = (torch.tensor(values, dtype=torch.float32, device=device) for values in (normalize.mean, normalize.std))
+    return mean.reshape(1, -1, 1, 1), std.reshape(1, -1, 1, 1)
 
 
 def _crop_margins(shape: Shape) -> tuple[int, int]:

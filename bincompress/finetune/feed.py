@@ -31,8 +31,8 @@ def epoch_generator(seed: int, epoch: int) -> torch.Generator:
 class Batch:
     """Images x (B, C, H, W) as the network reads them and what to answer.
 
-    `indices` (B,) count in the split. `labels` (B,) are classes; `targets` the same, or probabilities (B, classes)
-    where images have been mixed, and the labels then are those of the larger parts.
+    `indices` (B,) count in the split, on the CPU. `labels` (B,) are classes; `targets` the same, or probabilities
+    (B, classes) where images have been mixed, and the labels then are those of the larger parts.
     """
 
     indices: Tensor
@@ -87,22 +87,24 @@ class Feed:
         )
         mixing = np.random.default_rng((self._seed, number + 1))
         order = torch.randperm(len(self._images), generator=order_generator)
+        if self._device.type == "cuda":
+            order = order.pin_memory()  # else each copy to the GPU would wait for all that it still has to do
         for start in range(0, self.steps * self._batch_size, self._batch_size):
-            picked = order[start : start + self._batch_size]
-            indices = picked.to(self._device)
-            x = normalized(augment(self._pixels(picked, indices), indices), self._normalize)
-            labels = self._labels[indices]
+            indices = order[start : start + self._batch_size]
+            there = indices.to(self._device, non_blocking=True)
+            x = normalized(augment(self._pixels(indices, there), there), self._normalize)
+            labels = self._labels[there]
             if self._mixup:
                 share = float(mixing.beta(self._mixup, self._mixup))
-                partners = torch.randperm(len(picked), generator=order_generator).to(self._device)
+                partners = torch.randperm(len(indices), generator=order_generator).to(self._device)
                 yield mixed(Batch(indices, x, labels, labels), partners, share, self._classes)
             else:
                 yield Batch(indices, x, labels, labels)
 
-    def _pixels(self, picked: Tensor, indices: Tensor) -> Tensor:
+    def _pixels(self, indices: Tensor, there: Tensor) -> Tensor:
         if self._images.device == self._device:
-            return self._images[indices]
-        return self._images[picked].pin_memory().to(self._device, non_blocking=True)
+            return self._images[there]
+        return self._images[indices].pin_memory().to(self._device, non_blocking=True)
 
 
 def mixed(batch: Batch, partners: Tensor, share: float, classes: int) -> Batch:

@@ -129,8 +129,10 @@ class FlipCounter:
         signs, before = self._look(), self._signs
         self._signs = signs
         total = sum(sign.numel() for sign in signs)
-        flips = sum(int((new != old).sum()) for new, old in zip(signs, before, strict=True))
-        return flips / total / max(1, steps) if total else 0.0
+        if not total:
+            return 0.0
+        flips = torch.stack([(new != old).sum() for new, old in zip(signs, before, strict=True)]).sum()
+        return int(flips) / total / max(1, steps)
 
 
 def optimizer_tensors(graph: fx.GraphModule, optimizers: Iterable[torch.optim.Optimizer]) -> dict[str, Tensor]:

@@ -57,6 +57,7 @@ class Teacher:
         self._labels_crc32 = zlib.crc32(train.labels.tobytes())
         self._renormalize = _affine(*normalize) if normalize is not None and normalize[0] != normalize[1] else None
         self._known: dict[int, Tensor] = {}  # view -> (images, classes), NaN where nobody has asked
+        self._asked: dict[int, Tensor] = {}  # view -> (images,) of bool, on the CPU, which must not wait for a GPU
         self._unsaved: set[int] = set()
 
     def view(self, epoch: int) -> int:
@@ -68,24 +69,28 @@ class Teacher:
         """Logits (B, classes) for a batch of this view."""
         if not self._views:
             return self._ask(batch.x)
+        asked = self._asked.setdefault(view, torch.zeros(self._images, dtype=torch.bool))
+        there = batch.indices.to(batch.x.device, non_blocking=True)
+        (new,) = torch.where(~asked[batch.indices])
+        if len(new) == len(there):
+            logits = self._ask(batch.x)
+        else:
+            logits = self._known[view][there]
+            if not len(new):
+                return logits
+            rows = new.to(batch.x.device)
+            logits[rows] = self._ask(batch.x[rows])
         if view not in self._known:
-            first = self._ask(batch.x)
-            self._known[view] = first.new_full((self._images, first.shape[1]), torch.nan)
-            self._remember(view, batch.indices, first)
-        logits = self._known[view][batch.indices]
-        unknown = logits.isnan().any(dim=1)
-        if bool(unknown.any()):
-            logits[unknown] = self._ask(batch.x if bool(unknown.all()) else batch.x[unknown])
-            self._remember(view, batch.indices, logits)
-        return logits
-
-    def _remember(self, view: int, indices: Tensor, logits: Tensor) -> None:
-        self._known[view][indices] = logits
+            self._known[view] = logits.new_full((self._images, logits.shape[1]), torch.nan)
+        self._known[view][there] = logits
+        asked[batch.indices] = True
         self._unsaved.add(view)
+        return logits
 
     def _ask(self, x: Tensor) -> Tensor:
         if self._renormalize is not None:
             factor, shift = (t.to(x.device) for t in self._renormalize)
+            self._renormalize = factor, shift
             x = x * factor + shift
         if self._quick is None:  # only now: training has brought the network to its device
             assert isinstance(self._graph, fx.GraphModule)
@@ -127,6 +132,7 @@ class Teacher:
             if not same or len(tensors[_LOGITS]) != self._images:
                 raise ModelLoadError(f"{path}: holds the teacher's answers to other data; give the data of that run")
             self._known[view] = tensors[_LOGITS].to(device)
+            self._asked[view] = ~tensors[_LOGITS].isnan().any(dim=1)
 
 
 def forget(directory: Path) -> None:

@@ -33,7 +33,7 @@ def rectified_clamp(weight: Tensor, progress: float) -> Tensor:
     centred = rows - rows.mean(dim=1, keepdim=True)
     spread = (centred.var(dim=1, keepdim=True) + _EPS).sqrt() / (2 * math.sqrt(2))
     standard = centred / spread
-    bound = -float(standard.detach().abs().mean()) * math.log(2 - 2 * tau(progress))
+    bound = standard.detach().abs().mean() * -math.log(2 - 2 * tau(progress))  # a tensor: a number waits for a GPU
     return standard.clamp(-bound, bound).reshape(weight.shape)
 
 
