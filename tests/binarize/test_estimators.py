@@ -29,6 +29,14 @@ def test_signs_and_gradient_at_the_edges(name: str) -> None:
     assert gradient.tolist() == [3.0 * value for value in GRADIENTS[name]]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same_signs_in_the_same_order_of_memory() -> None:
+    x = torch.tensor(POINTS).reshape(1, 3, 2, 2).to(memory_format=torch.channels_last)
+    signs = sgn(x.cuda())
+    assert torch.equal(signs.cpu(), sgn(x))
+    assert signs.stride() == x.stride()
+
+
 @pytest.mark.parametrize("name", FAST)
 def test_a_fast_form_computes_what_the_method_registered(name: str) -> None:
     x = torch.cat([torch.tensor(POINTS), torch.randn(100)]).requires_grad_()
