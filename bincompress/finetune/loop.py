@@ -21,21 +21,20 @@ from bincompress.binarize.modules import BinaryWeightLayer, Sign
 from bincompress.data import Split
 from bincompress.finetune.bn import evaluating, imitate, reestimate_bn
 from bincompress.finetune.device import choose_device, device_name, settings
-from bincompress.finetune.keep import Keeper, choose_keeper
-from bincompress.finetune.losses import training_loss
+from bincompress.finetune.keep import choose_keeper
 from bincompress.finetune.memory import keep_freed_memory
 from bincompress.finetune.optimizer import (
     FlipCounter,
     Optimizers,
     build_optimizers,
     choose_parameters,
-    clip_latents,
     restore_optimizers,
     set_lr,
 )
 from bincompress.finetune.precision import rounded_products
 from bincompress.finetune.run import Progress, Result, Run, start_run
 from bincompress.finetune.schedule import lr_factor
+from bincompress.finetune.step import Step
 from bincompress.plan import Plan
 from bincompress.program import Normalize
 from bincompress.recipe import Recipe, Stage
@@ -118,13 +117,14 @@ def _train_stage(run: Run, stage: Stage, start: int, epochs_before: int) -> None
     choose_parameters(run.graph, stage)
     optimizers = build_optimizers(run.graph, stage, run.recipe.train.lr_scale)
     keeper = choose_keeper(run.graph, run.recipe.train)
+    take_step = Step(run, optimizers, keeper)
     if start == 0:  # other layers are binary now: their statistics are void
         _reestimate(run)
     else:
         restore_optimizers(run.graph, optimizers, run.checkpoint.optimizer)
         keeper.restore(run.checkpoint.optimizer)
     for epoch in range(start, stage.epochs):
-        row = _train_epoch(run, stage, optimizers, keeper, epoch, epochs_before + epoch)
+        row = _train_epoch(run, stage, optimizers, take_step, epoch, epochs_before + epoch)
         keeper.epoch(row["val_accuracy"])
         run.checkpoint.epoch = epochs_before + epoch + 1
         run.checkpoint.history.append(row)
@@ -132,37 +132,25 @@ def _train_stage(run: Run, stage: Stage, start: int, epochs_before: int) -> None
 
 
 def _train_epoch(
-    run: Run, stage: Stage, optimizers: Optimizers, keeper: Keeper, epoch: int, number: int
+    run: Run, stage: Stage, optimizers: Optimizers, take_step: Step, epoch: int, number: int
 ) -> dict[str, Any]:
     """One pass over the training data; `epoch` counts in the stage, `number` in the whole run."""
     graph, steps = run.graph, run.feed.steps
     flips = FlipCounter(graph)
     began = time.monotonic()
-    total_loss, correct = (torch.zeros((), dtype=torch.float64, device=run.device) for _ in range(2))
     seen, flipped = 0, 0.0
     graph.train()
     set_progress(graph, number / run.epochs)
     view = run.teacher.view(number) if run.teacher is not None else number
+    take_step.begin()
     for step, batch in enumerate(run.feed.epoch(number, view)):
         set_lr(optimizers, lr_factor(stage, epoch * steps + step, steps))
-        logits = graph(batch.x)
-        answers = run.teacher.answer(batch, view) if run.teacher is not None else None
-        features = run.features.take() if run.features is not None else None
-        loss = training_loss(run.recipe.train, logits, batch.targets, answers, features)
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        for optimizer in optimizers:
-            optimizer.step()
-        clip_latents(graph)
-        keeper.step()
-
-        total_loss += loss.detach() * len(batch.labels)
-        correct += (logits.detach().argmax(1) == batch.labels).sum()
+        take_step(batch, run.teacher.answer(batch, view) if run.teacher is not None else None)
         seen += len(batch.labels)
         if (step + 1) % _REPORT_EVERY == 0 or step + 1 == steps:
             flipped = flips.per_step(step % _REPORT_EVERY + 1)
-            report = _progress(run, stage, number, step + 1, float(total_loss) / seen, float(correct) / seen, flipped)
+            loss, accuracy = take_step.loss_sum / seen, take_step.correct / seen
+            report = _progress(run, stage, number, step + 1, float(loss), float(accuracy), flipped)
             if step + 1 < steps:
                 run.report(report)
     val_accuracy = run.accuracy(run.held_out) if run.held_out else run.accuracy(run.val, _VAL_SAMPLES)

@@ -85,7 +85,17 @@ def build_optimizers(graph: fx.GraphModule, stage: Stage, lr_scale: str) -> Opti
             # ShiftAdaMax rounds the scale apart from the rate, and applies it itself.
             scale = 1.0 if isinstance(optimizer, (Bop, ShiftAdaMax)) else group["lr_scale"]
             group["full_lr"] = group["lr"] * scale
+        if can_be_recorded(optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = torch.tensor(group["lr"], device=group["params"][0].device)
+                group["capturable"] = True
     return tuple(optimizers)
+
+
+def can_be_recorded(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether steps of this optimiser are work of a GPU alone, with a rate that is read there."""
+    parameters = (p for group in optimizer.param_groups for p in group["params"])
+    return isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW) and all(p.is_cuda for p in parameters)
 
 
 def _gradient_optimizer(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -104,7 +114,11 @@ def set_lr(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None:
     """Give every group `factor` times its full rate."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group["full_lr"] * factor
+            rate = group["full_lr"] * factor
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from bincompress.checkpoint import is_checkpoint, load_checkpoint
 from bincompress.errors import DataError, RecipeError, UsageError
 from bincompress.finetune import Progress
 from bincompress.finetune import loop as loop_module
+from bincompress.finetune import step as step_module
 from bincompress.finetune.device import choose_device
 from bincompress.finetune.feed import Feed
 from bincompress.finetune.memory import keep_freed_memory
@@ -301,9 +302,57 @@ def test_a_gpu_is_named_with_its_index_as_tensors_there_are(monkeypatch: pytest.
     assert choose_device("cpu") == torch.device("cpu")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@NEEDS_GPU
 @pytest.mark.parametrize("name", ["bwn", "xnor"])
 def test_a_gpu_trains_too(name: str) -> None:
     result = trained(recipe(name, train=stages(TWO) | {"device": "cuda"}), val=task(40, seed=1))
     assert result.history[-1]["device"] == torch.cuda.get_device_name()
     assert all(tensor.device.type == "cpu" for tensor in result.graph.state_dict().values())
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, *, waits: bool = False) -> list[None]:
+    """One entry for each time that a step's loss is computed by Python, which may wait for it."""
+    loss, calls = step_module.training_loss, []
+
+    def counting(*arguments: Any) -> torch.Tensor:
+        value = loss(*arguments)
+        if waits:
+            float(value.detach())
+        calls.append(None)
+        return value
+
+    monkeypatch.setattr(step_module, "training_loss", counting)
+    return calls
+
+
+@NEEDS_GPU
+@pytest.mark.parametrize("stochastic", [False, True])
+@pytest.mark.parametrize("options", [DISTILL, OPTIONS["views"], OPTIONS["ema"], OPTIONS["mixup"]])
+def test_recorded_steps_give_the_bits_of_plain_ones(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], stochastic: bool
+) -> None:
+    chosen = recipe(
+        "irnet",  # its gradient follows progress
+        train=stages(ONE, TWO) | {"device": "cuda"} | options,
+        defaults={"weight": {"stochastic": stochastic}},
+    )
+    calls = counted(monkeypatch)
+    recorded = trained(chosen)
+    assert len(calls) == (3 + 1) + (3 + 1 + 1)  # of each stage three plain steps, of each epoch a recording
+    monkeypatch.setattr(step_module, "can_be_recorded", lambda optimizer: False)
+    plain = trained(chosen)
+    assert state(recorded.graph) == state(plain.graph)
+    assert [row["loss"] for row in recorded.history] == [row["loss"] for row in plain.history]
+
+
+@NEEDS_GPU
+def test_what_cannot_be_recorded_trains_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = recipe("xnor", train=stages(ONE, TWO) | {"device": "cuda"}, defaults={"weight": {"stochastic": True}})
+    expected = trained(chosen)
+    calls = counted(monkeypatch, waits=True)
+    with pytest.warns(UserWarning, match="cannot be recorded"):
+        assert state(trained(chosen).graph) == state(expected.graph)
+    assert len(calls) == 3 * 8
