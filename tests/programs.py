@@ -238,7 +238,7 @@ def _sweep() -> dict[str, Case]:
             add(f"steps{index}-wide", Case(op, shape=(64, 4, 4), filters=64, steps=steps, samples=3))
         for size in ((1, 1), (1, 7), (7, 1), (2, 13), (14, 14)):
             add(f"image{size[0]}x{size[1]}", Case(op, shape=(64, *size), filters=16, steps=short, samples=1))
-    for name, case in (*_packed_taps(), *_joined_taps(), *_shared_lists()):
+    for name, case in (*_packed_taps(), *_joined_taps(), *_shared_lists(), *_planes()):
         add(name, case)
     for op in ("binary_dense", "weight_dense", "i8_dense", "u8_dense", "dense"):
         short = ("threshold",) if op in ("binary_dense", "u8_dense") else ("store",)
@@ -352,6 +352,28 @@ def _shared_lists() -> Iterator[tuple[str, Case]]:
             case = Case("binary_conv2d", (c, 43, 41), 24, kernel, pad_value=index % 3 - 1, steps=steps)
             case = replace(case, **geometry)  # type: ignore[arg-type]
             yield f"shared{index}-c{c}-k{kernel[0]}x{kernel[1]}", case
+
+
+def _planes() -> Iterator[tuple[str, Case]]:
+    """Binary convolutions of few filters, whose images some instruction sets read as planes of 4 bits (bit_planes.c).
+
+    Sums of few steps and of many, channels that end within 4 bits, paddings of all sorts, rows shorter than a vector.
+    """
+    geometries = (
+        {"padding": (1, 1, 1, 1)},
+        {"padding": (0, 0, 0, 0), "samples": 3},
+        {"padding": (2, 1, 0, 2), "dilation": (2, 1)},
+        {"padding": (1, 2, 2, 0), "dilation": (1, 2), "samples": 1},
+    )
+    index = 0
+    for c, kernel in ((1, (1, 1)), (6, (2, 4)), (16, (3, 3)), (33, (3, 3)), (64, (2, 3)), (70, (3, 3)), (200, (3, 3))):
+        for shape in ((11, 64), (20, 31), (40, 9)):
+            for steps in (("threshold",), ("affine", "add", "store", "affine", "sign")):
+                pad_value, filters = (-1, 0, 1)[index // 2 % 3], (5, 16, 24, 48)[index // 3 % 4]
+                case = Case("binary_conv2d", (c, *shape), filters, kernel, pad_value=pad_value, steps=steps)
+                case = replace(case, **geometries[index // 2 % len(geometries)])  # type: ignore[arg-type]
+                index += 1
+                yield f"planes{index}-c{c}-{shape[0]}x{shape[1]}-k{kernel[0]}x{kernel[1]}-pad{pad_value:+d}", case
 
 
 CASES = _sweep()

@@ -99,6 +99,45 @@ typedef struct bc_ahead {
 
 enum { BC_MOST_PACKED_TAPS = 16, BC_MOST_PACKED_WORDS = 2 };
 
+/* An image as planes (isa/planes.h): its rows, `line` bytes apart. */
+enum { BC_PLANE_WORDS = 8 };
+typedef struct bc_plane_image {
+    size_t width, line;       /* pixels of a row; with padding */
+    size_t words;             /* of a pixel, at most BC_PLANE_WORDS */
+    size_t steps;             /* of 4 bits: planes; behind them lies one of how many are odd */
+    size_t plane_bytes;       /* from plane to plane */
+    const uint64_t *pad;      /* a pixel of padding .. */
+    const uint8_t *pad_bytes; /* .. and its bytes in all steps + 1 planes */
+} bc_plane_image;
+
+/* Lanes of a product with planes: place `x` of a line and those behind it. Pixels are numbered from
+ * the first output at or behind lane 0; place x of a line is one if x < width.
+ * Filters are in panels of 8, those that fill up the last one too. A limit is what
+ *     floor((sum of popcount + filter's odd - odd % 2) / 2)  must reach at least, where odd are the
+ * pixel's groups of 4 bits that have an odd count: of filter f and class 2 c + odd % 2, c < 8, the
+ * number limit[f][0][class] + 256 limit[f][1][class] <= 32767; up to BC_PLANE_BYTE steps
+ * limit[f][0][class] ^ 128. */
+enum { BC_PLANE_BYTE = 101, BC_PLANE_STEPS = 510 };
+typedef uint8_t bc_plane_limit[2][16];
+typedef struct bc_plane_call {
+    size_t lanes, x, width, line;
+    const uint8_t *planes, *odd; /* lane 0's byte in the first plane, and in that of odd counts */
+    size_t taps, steps;          /* steps of all taps, <= BC_PLANE_STEPS */
+    const uint32_t *tap_offset, *offset; /* [taps] into odd, [steps] into planes */
+    size_t panels;
+    const uint8_t (*tables)[16]; /* [pair of filters][steps] */
+    const uint16_t *filter_odd;  /* [filter]: groups of 4 bits that have an odd count */
+    /* of plane_tau: limit[0] is of vectors that end before lane `turn`, limit[1] of the others */
+    const uint8_t *classes; /* of lanes: 2 c */
+    const bc_plane_limit *limit[2];
+    size_t turn;
+    uint8_t *out;
+    size_t out_stride, out_bytes; /* from pixel to pixel; to be written, those past the panels 0 */
+    /* of plane_pop */
+    int32_t *pop;
+    size_t ld;
+} bc_plane_call;
+
 typedef struct bc_kernels {
     const char *name;
     uint32_t cpu_needs; /* BC_CPU_* bits, all needed */
@@ -151,6 +190,19 @@ typedef struct bc_kernels {
                              const uint64_t *const *a, size_t skip, const uint64_t *w,
                              const void *spread, const int32_t *const *limit, uint8_t *out,
                              size_t out_stride);
+
+    /* Optional: the binary convolution of images as planes (isa/planes.h). plane_lanes: bytes of a
+     * vector of theirs, up to two of which are read and computed past the last lane; 0: there is
+     * none, and the functions are NULL. */
+    size_t plane_lanes;
+
+    /* Rows of an image to its planes; `to`: the first pixel's byte in the first plane. Padding
+     * behind each row is written too, and nothing else. from: rows of image->width pixels. */
+    void (*plane_rows)(const bc_plane_image *image, size_t rows, const uint64_t *from, uint8_t *to);
+
+    /* The sums as bgemm's, or the bits as bgemm_tau's, of lanes that are outputs. */
+    void (*plane_pop)(const bc_plane_call *call);
+    void (*plane_tau)(const bc_plane_call *call);
 
     /* acc[p * ld + f]: from +0, over k = t * cin + i ascending,
      *     acc = fma(a[p * taps + t][i], w[f / 16][k][f % 16], acc).

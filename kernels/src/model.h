@@ -102,6 +102,7 @@ typedef struct bc_node {
     size_t chunk;       /* most pixels of a task */
     size_t pixel_bytes; /* of the main input as the kernel reads it */
     size_t tap_bits;    /* of binary ops: bits per pointer and group */
+    bc_window image;    /* ... and the window as the file has it */
     bc_bit_rows rows;   /* of binary ops: a copy with prep_bytes, if it has columns */
     size_t joined;      /* of binary ops: pixels per tap, a row of the kernel; 0: not rows */
     size_t inside_left, inside_first, inside_end; /* ... padding before them; columns without any */

@@ -96,6 +96,37 @@ static bc_status make_lists(bc_session *session, bc_error *error) {
     return BC_OK;
 }
 
+/* What kernels that read planes ask for, and room for the planes of one node's input. */
+static bc_status make_planes(bc_session *session, bc_error *error) {
+    const bc_model *model = session->model;
+    bc_run *run = &session->run;
+    size_t bytes = 0, most = 0;
+    for (size_t n = 0; n < model->node_count; n++) {
+        size_t sample = 0;
+        bytes += bc_planes_bytes(run, &model->nodes[n], &sample);
+        most = bc_max(most, sample);
+    }
+    most *= session->batch;
+    if (!bytes || bytes > BC_MAX_MODEL_BYTES || most > BC_MAX_MODEL_BYTES)
+        return BC_OK;
+    run->planes = calloc(model->node_count, sizeof *run->planes);
+    session->plane_memory = calloc(1, bc_block_room(bytes + most));
+    if (!run->planes || !session->plane_memory)
+        return bc_fail(error, BC_ERR_MEMORY, -1, "no memory for %zu bytes of planes", bytes + most);
+    char *to = bc_align_block(session->plane_memory, bytes + most);
+    for (size_t n = 0; n < model->node_count; n++) {
+        size_t sample;
+        const size_t some = bc_planes_bytes(run, &model->nodes[n], &sample);
+        if (some) {
+            bc_planes_make(run, &model->nodes[n], to);
+            run->planes[n] = to;
+        }
+        to += some;
+    }
+    run->plane_memory = (uint8_t *)to;
+    return BC_OK;
+}
+
 /* Weights in the form of the session's kernels, in a block of their own. A file whose copy would be
  * larger than any model may be keeps to its panels. */
 static bc_status spread_weights(bc_session *session, bc_error *error) {
@@ -166,6 +197,8 @@ bc_status bc_session_open(const bc_model *model, const bc_session_options *optio
     if (!status)
         status = bc_ahead_plan(&session->run, session->batch, bc_cache_bytes(), error);
     if (!status)
+        status = make_planes(session, error);
+    if (!status)
         status = spread_weights(session, error);
     if (!status && session->run.thread_count > 1) {
         session->run.threads = bc_threads_open(session->run.thread_count);
@@ -189,6 +222,8 @@ void bc_session_close(bc_session *session) {
     free(session->list_memory);
     free(session->spread_memory);
     free(session->run.spread);
+    free(session->plane_memory);
+    free(session->run.planes);
     free(session->values);
     free(session->node_ns);
     free(session->run.ahead.parts);

@@ -37,6 +37,8 @@ struct bc_run {
     bool bands;            /* pooling may be done with the convolution in front of it */
     const bc_node *loaded; /* the node whose copy samples are loaded into, past the input value */
     char **spread;         /* per node: weights as kernels->spread makes them, or NULL */
+    const void **planes;   /* per node: what bit_planes.c keeps of it, or NULL */
+    uint8_t *plane_memory; /* the planes of a node's input */
 };
 
 /* A rectangle of a node's output: m pixels from p0 on, panels of filters. */
@@ -93,6 +95,11 @@ bc_ahead bc_ahead_of(const bc_task *task);
 size_t bc_spread_bytes(const bc_run *run, const bc_node *node, size_t batch);
 void bc_spread(const bc_run *run, const bc_node *node, char *to);
 
+/* ops/bit_planes.c: bytes that a session keeps for a node whose input its kernels read as planes,
+ * 0: they do not; the bytes of the planes of a sample; makes what is kept, in zeroed memory. */
+size_t bc_planes_bytes(const bc_run *run, const bc_node *node, size_t *sample_bytes);
+void bc_planes_make(const bc_run *run, const bc_node *node, char *to);
+
 /* ops/binary_lists.c: makes the lists of a node that has any, of pointers into the session's
  * memory, which stays where it is. */
 void bc_lists_make(const bc_run *run, const bc_node *node);
@@ -140,6 +147,7 @@ struct bc_session {
     char **values;
     char *list_memory;   /* what run.lists points into */
     char *spread_memory; /* what run.spread points into */
+    char *plane_memory;  /* what run.planes and run.plane_memory point into */
     float *pixel_table;  /* [c][256]: what a raw pixel is to a network with float input */
     uint64_t *node_ns;
 };

@@ -45,6 +45,7 @@ extern size_t tables_count;
 /* Each returns the number of failures. */
 int check_products(void);
 int check_images(void);
+int check_planes(void);
 int check_weights(void);
 int check_rows(void);
 

@@ -199,6 +199,7 @@ int main(int argc, char **argv) {
     seed_random(seed);
     failures += check_products();
     failures += check_images();
+    failures += check_planes();
     seed_random(seed);
     failures += check_weights();
     seed_random(seed);

@@ -15,7 +15,7 @@ else()
     file(GLOB avx512 CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/isa/avx512*.c)
     set_source_files_properties(${avx512} PROPERTIES
         COMPILE_OPTIONS "-mavx2;-mfma;-Wno-psabi;-Wno-conversion;-Wno-pedantic")
-    add_executable(check_kernels_emulated check_kernels.c check_images.c check_products.c check_rows.c check_weights.c ${avx512}
+    add_executable(check_kernels_emulated check_kernels.c check_images.c check_planes.c check_products.c check_rows.c check_weights.c ${avx512}
         ${PROJECT_SOURCE_DIR}/src/isa/scalar.c ${PROJECT_SOURCE_DIR}/src/isa/scalar_weight.c
         ${PROJECT_SOURCE_DIR}/src/cpu.c)
     set_target_properties(check_kernels_emulated PROPERTIES C_STANDARD 11 C_EXTENSIONS OFF)

@@ -12,6 +12,12 @@ enum { BC_SPREAD_WORD__AVX2 = 16 * 32 };
 void bc_spread__avx2(size_t panels, size_t k_words, const uint64_t *w, void *to);
 bool bc_spread_serves__avx2(size_t panels, size_t taps, size_t cw);
 
+enum { BC_PLANE_LANES__AVX2 = 32 };
+void bc_plane_rows__avx2(const bc_plane_image *image, size_t rows, const uint64_t *from,
+                         uint8_t *to);
+void bc_plane_pop__avx2(const bc_plane_call *call);
+void bc_plane_tau__avx2(const bc_plane_call *call);
+
 void bc_fgemm__avx2(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
                     const float *w, float *acc, size_t ld, const bc_ahead *ahead);
 void bc_igemm__avx2(size_t m, size_t panels, size_t taps, size_t cin, const int16_t *const *a,

@@ -48,4 +48,32 @@ size_t bc_lists_find(bc_task *task);
 /* binary_spread.c: the task's weights in group g in the form of kernels->spread; NULL: none. */
 const char *bc_spread_find(const bc_task *task, size_t g);
 
+/* bit_planes.c: what a session keeps for a node whose input its kernels read as planes. */
+typedef struct bc_planes {
+    bc_plane_image image;
+    size_t sample_bytes;           /* of its planes */
+    size_t lanes;                  /* from its first output to its last */
+    size_t taps, steps;            /* steps of all taps */
+    uint32_t *tap_offset, *offset; /* these and what follows: as bc_plane_call has them */
+    uint8_t (*tables)[16];
+    uint16_t *filter_odd;
+    uint8_t *classes;
+    bc_plane_limit *limit[2];
+    size_t turn;
+    uint64_t *pad;
+    uint8_t *pad_bytes;
+} bc_planes;
+
+/* bit_planes.c: NULL: they do not. */
+const bc_planes *bc_planes_find(const bc_run *run, const bc_node *node);
+
+/* plane_product.c: the input of all samples as planes. */
+void bc_planes_run(const bc_run *run, const bc_node *node);
+
+/* plane_product.c: how many of the task's m pixels from p on fill a few tiles, and no more. */
+size_t bc_planes_whole(const bc_task *task, size_t p, size_t m);
+
+/* plane_product.c: the task's bits, or its sums in acc. */
+void bc_planes_product(const bc_task *task);
+
 #endif

@@ -33,6 +33,7 @@ static bc_status make_pad(bc_model *model, bc_node *node, bc_error *error) {
 static bc_status prepare(bc_model *model, bc_node *node, bc_error *error) {
     const bool threshold = node->steps[0].op == BC_STEP_THRESHOLD;
     size_t class_count = 1;
+    node->image = node->window;
     node->tap_bits = node->group_in;
     node->inner = bc_words(node->group_in);
     node->pixel_bytes = model->values[node->input].pixel_bytes;
@@ -101,16 +102,31 @@ static void sums_of_group(const bc_task *task, size_t g, size_t skip, const char
         kernels->bgemm(task->m, task->panels, node->taps, node->inner, a, from, w, acc, task->ld);
 }
 
+static bc_row_step source_of(const bc_task *task) {
+    return (bc_row_step){.op = task->node->halved ? BC_ROW_HALF : BC_ROW_POP,
+                         .x = task->acc,
+                         .base = task->pixel,
+                         .ld = task->ld};
+}
+
+static void epilogue_of_sums(const bc_task *task) {
+    const bc_node *node = task->node;
+    if (node->steps[0].op != BC_STEP_THRESHOLD) {
+        bc_epilogue_from(task, source_of(task));
+        return;
+    }
+    for (size_t p = 0; p < task->m; p++) /* groups that do not end at a byte */
+        for (size_t i = 0; i < task->c; i++)
+            task->acc[p * task->ld + i] = task->pixel[p][i] - 2 * task->acc[p * task->ld + i];
+    bc_integer_epilogue(task);
+}
+
 /* skip: words under every pointer before those of the first group. */
 static void sums_task(const bc_task *task, size_t skip, const char *weights) {
     const bc_node *node = task->node;
-    const bc_row_step source = {.op = node->halved ? BC_ROW_HALF : BC_ROW_POP,
-                                .x = task->acc,
-                                .base = task->pixel,
-                                .ld = task->ld};
     if (node->groups == 1 && node->steps[0].op != BC_STEP_THRESHOLD && !bc_spread_find(task, 0)) {
         bc_row_step list[BC_MOST_LINKS];
-        const size_t count = bc_epilogue_list(task, source, list);
+        const size_t count = bc_epilogue_list(task, source_of(task), list);
         task->run->kernels->bgemm_steps(
             task->m, task->c, node->taps, node->inner, (const uint64_t **)(void *)task->pointers,
             skip, (const uint64_t *)(const void *)weights, task->acc, task->ld, list, count);
@@ -118,14 +134,25 @@ static void sums_task(const bc_task *task, size_t skip, const char *weights) {
     }
     for (size_t g = 0; g < node->groups; g++, weights += node->panels * node->panel_bytes)
         sums_of_group(task, g, skip, weights); /* columns beyond it: the next one's */
-    if (node->steps[0].op != BC_STEP_THRESHOLD) {
-        bc_epilogue_from(task, source);
+    epilogue_of_sums(task);
+}
+
+/* Of planes. */
+static void plane_task(const bc_task *task) {
+    const bc_node *node = task->node;
+    if (node->limit) {
+        bc_planes_product(task);
         return;
     }
-    for (size_t p = 0; p < task->m; p++) /* groups that do not end at a byte */
-        for (size_t i = 0; i < task->c; i++)
-            task->acc[p * task->ld + i] = task->pixel[p][i] - 2 * task->acc[p * task->ld + i];
-    bc_integer_epilogue(task);
+    const size_t end = task->p0 + task->m;
+    bc_task some = *task;
+    for (; some.p0 < end;
+         some.p0 += some.m) { /* sums of a few tiles, which the first cache holds */
+        some.m = bc_planes_whole(task, some.p0, end - some.p0);
+        bc_border_rows(&some, node->base + task->c0, node->filters);
+        bc_planes_product(&some);
+        epilogue_of_sums(&some);
+    }
 }
 
 static void product_task(const bc_task *given) {
@@ -137,6 +164,11 @@ static void product_task(const bc_task *given) {
 }
 
 static void run(const bc_run *run, const bc_node *node) {
+    if (bc_planes_find(run, node)) {
+        bc_planes_run(run, node);
+        bc_run_tasks(run, node, node->w, plane_task);
+        return;
+    }
     if (node->prep_bytes)
         (node->rows.columns ? bc_bit_rows_run : bc_bit_margins_run)(run, node);
     bc_run_tasks(run, node, run->kernels->mr_binary, product_task);

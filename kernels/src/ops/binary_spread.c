@@ -16,7 +16,8 @@ static size_t group_bytes(const bc_run *run, const bc_node *node) {
 }
 
 size_t bc_spread_bytes(const bc_run *run, const bc_node *node, size_t batch) {
-    if (bc_ops[node->op].op != &bc_op_binary_product || batch * node->h * node->w < LEAST_PIXELS ||
+    if (bc_ops[node->op].op != &bc_op_binary_product || bc_planes_find(run, node) ||
+        batch * node->h * node->w < LEAST_PIXELS ||
         !run->kernels->spread_serves(node->panels, node->taps, node->inner))
         return 0;
     return node->groups * group_bytes(run, node);
