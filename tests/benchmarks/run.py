@@ -44,6 +44,7 @@ NETWORKS = (
     ("LeNet-5, MNIST, `xnor`", "lenet5", "xnor", ()),
 )
 THREADED = tuple(row for row in NETWORKS if row[1] == "resnet18")  # large enough to share
+ON_OTHERS = tuple(row for row in NETWORKS if row[1:] in (("resnet18", "xnor", ()), ("resnet20", "xnor", ())))
 # of a layer, and the columns of their ratios
 PEERS = {
     "onnxruntime_fp32": "ORT fp32",
@@ -66,7 +67,7 @@ def main() -> None:
     if asked.only in (None, "threads"):
         result["threads"] = dict(_threads(asked))
     if asked.only in (None, "instruction-sets"):
-        result["instruction_sets"] = bench_instruction_sets(asked.rounds)
+        result["instruction_sets"] = _instruction_sets(asked)
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     text = "\n".join(markdown(result)) + "\n"
@@ -116,6 +117,15 @@ def _threads(asked: argparse.Namespace) -> Iterator[tuple[str, Result]]:
             print("threads: skipped, as there are no two cores to be had", file=sys.stderr)
             return
         yield label, found
+
+
+def _instruction_sets(asked: argparse.Namespace) -> Result:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {}
+        for index, (label, network, recipe, changes) in enumerate(ON_OTHERS):
+            paths[label] = Path(folder) / f"{index}.gguf"
+            pack(network, load_recipe(recipe, changes), paths[label])
+        return bench_instruction_sets(asked.rounds, paths)
 
 
 def pack(network: str, recipe: Recipe, path: Path) -> None:
