@@ -16,12 +16,30 @@ static BC_INLINE f32x16 f32x16_load(const float *from) {
 
 /* The first n < 16, zeros behind them; what is left out is not touched. */
 #define BC_F32X16_LOAD_SOME
-static BC_INLINE f32x16 f32x16_load_some(const float *from, size_t n) {
+static BC_INLINE __m256i first_lanes(size_t n) {
     static const int32_t lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    return _mm256_loadu_si256((const __m256i *)(const void *)(lanes + 8 - n));
+}
+
+static BC_INLINE f32x16 f32x16_load_some(const float *from, size_t n) {
     const size_t low = n < 8 ? n : 8, high = n - low;
-    const __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)(lanes + 8 - low)),
-                  b = _mm256_loadu_si256((const __m256i *)(const void *)(lanes + 8 - high));
-    return (f32x16){_mm256_maskload_ps(from, a), _mm256_maskload_ps(from + low, b)};
+    return (f32x16){_mm256_maskload_ps(from, first_lanes(low)),
+                    _mm256_maskload_ps(from + low, first_lanes(high))};
+}
+
+#define BC_F32X16_POP_SOME
+static BC_INLINE __m256 from_pop_some(const int32_t *base, const int32_t *pop, size_t n,
+                                      bool half) {
+    const __m256i x = _mm256_maskload_epi32(pop, first_lanes(n)),
+                  all = _mm256_maskload_epi32(base, first_lanes(n));
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(all, half ? x : _mm256_add_epi32(x, x)));
+}
+
+static BC_INLINE f32x16 f32x16_from_pop_some(const int32_t *base, const int32_t *pop, size_t n,
+                                             bool half) {
+    const size_t low = n < 8 ? n : 8, high = n - low;
+    return (f32x16){from_pop_some(base, pop, low, half),
+                    from_pop_some(base + low, pop + low, high, half)};
 }
 
 static BC_INLINE void f32x16_store(float *to, f32x16 y) {

@@ -23,7 +23,10 @@ typedef struct place {
 
 /* The last filters, fewer than a vector, by way of memory. */
 static void steps_of_some(const place *at, size_t mr, size_t i) {
-    for (size_t r = 0; r < mr; r++)
+    size_t r = 0;
+    for (; r + STEP_MR <= mr; r += STEP_MR)
+        steps_tile(STEP_MR, at->c - i, at->p + r, i, at->list, at->end);
+    for (; r < mr; r++)
         steps_tile(1, at->c - i, at->p + r, i, at->list, at->end);
 }
 

@@ -19,6 +19,7 @@ static BC_INLINE f32x16 f32x16_from_i32(const int32_t *from) {
 /* The first n < 16; what is left out is not touched. */
 #define BC_F32X16_LOAD_SOME
 #define BC_F32X16_STORE_SOME
+#define BC_F32X16_POP_SOME
 static BC_INLINE __mmask16 first_lanes(size_t n) {
     return (__mmask16)((1u << n) - 1);
 }
@@ -30,6 +31,12 @@ static BC_INLINE void f32x16_store_some(float *to, f32x16 y, size_t n) {
 }
 static BC_INLINE f32x16 f32x16_from_i32_some(const int32_t *from, size_t n) {
     return _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(first_lanes(n), from));
+}
+static BC_INLINE f32x16 f32x16_from_pop_some(const int32_t *base, const int32_t *pop, size_t n,
+                                             bool half) {
+    const __m512i x = _mm512_maskz_loadu_epi32(first_lanes(n), pop),
+                  all = _mm512_maskz_loadu_epi32(first_lanes(n), base);
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(all, half ? x : _mm512_add_epi32(x, x)));
 }
 
 static BC_INLINE f32x16 f32x16_from_pop(const int32_t *base, const int32_t *pop) {

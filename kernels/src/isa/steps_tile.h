@@ -31,6 +31,16 @@ static BC_INLINE f32x16 f32x16_from_i32_some(const int32_t *from, size_t n) {
 }
 #endif
 
+#ifndef BC_F32X16_POP_SOME
+static BC_INLINE f32x16 f32x16_from_pop_some(const int32_t *base, const int32_t *pop, size_t n,
+                                             bool half) {
+    int32_t all[STEP_NR] = {0};
+    for (size_t i = 0; i < n; i++)
+        all[i] = base[i] - (half ? 1 : 2) * pop[i];
+    return f32x16_from_i32(all);
+}
+#endif
+
 static BC_INLINE f32x16 load_tile(const float *from, size_t n) {
     return n == STEP_NR ? f32x16_load(from) : f32x16_load_some(from, n);
 }
@@ -47,12 +57,9 @@ static BC_INLINE f32x16 integers_tile(const int32_t *from, size_t n) {
 }
 
 static BC_INLINE f32x16 pop_tile(const int32_t *base, const int32_t *pop, size_t n, bool half) {
-    int32_t all[STEP_NR] = {0};
-    if (n == STEP_NR)
-        return half ? f32x16_from_half(base, pop) : f32x16_from_pop(base, pop);
-    for (size_t i = 0; i < n; i++)
-        all[i] = base[i] - (half ? 1 : 2) * pop[i];
-    return f32x16_from_i32(all);
+    if (n < STEP_NR)
+        return f32x16_from_pop_some(base, pop, n, half);
+    return half ? f32x16_from_half(base, pop) : f32x16_from_pop(base, pop);
 }
 
 static BC_INLINE void sign_tile(uint8_t *to, f32x16 y, size_t n) {
