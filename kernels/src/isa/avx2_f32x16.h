@@ -47,6 +47,27 @@ static BC_INLINE void f32x16_store(float *to, f32x16 y) {
     _mm256_storeu_ps(to + 8, y.b);
 }
 
+#define BC_F32X16_STORE_SOME
+static BC_INLINE void f32x16_store_some(float *to, f32x16 y, size_t n) {
+    float all[8]; /* stores by mask are slow on AMD */
+    if (n >= 8) {
+        _mm256_storeu_ps(to, y.a);
+        y.a = y.b;
+        to += 8;
+        n -= 8;
+    }
+    if (!n)
+        return;
+    _mm256_storeu_ps(all, y.a);
+    memcpy(to, all, n * sizeof *all);
+}
+
+static BC_INLINE f32x16 f32x16_from_i32_some(const int32_t *from, size_t n) {
+    const size_t low = n < 8 ? n : 8, high = n - low;
+    return (f32x16){_mm256_cvtepi32_ps(_mm256_maskload_epi32(from, first_lanes(low))),
+                    _mm256_cvtepi32_ps(_mm256_maskload_epi32(from + low, first_lanes(high)))};
+}
+
 static BC_INLINE f32x16 f32x16_splat(float x) {
     return (f32x16){_mm256_set1_ps(x), _mm256_set1_ps(x)};
 }
