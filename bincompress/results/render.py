@@ -14,8 +14,10 @@ Rendered from [`results.json`](results.json), to which `make results` adds the r
 `make results ONLY=ID` makes one (with `FORCE=1` one that is there), and the commands below do the same by hand.
 Accuracy is over the whole test set: `float` of the network that was converted, `1-bit` of the packed file run by the
 C library. Each row is the last epoch of one run with one seed; test images choose nothing. `published` is what others
-report for the method, most often after hundreds of epochs, and not for the same training. Speed is of one image on
-one thread against ONNX Runtime's float32 run of the float network, in turns in one process.
+report for the method, most often after hundreds of epochs, and not for the same training. Time is of training alone: on
+one core of a CPU, on more where the table further down says so, or on the GPU that it names, which then trained up to
+seven networks at once. Speed is of one image on one thread against ONNX Runtime's float32 run of the float network, in
+turns in one process.
 """
 _COLUMNS = ("id", "recipe", "epochs", "time", "float %", "1-bit %", "published %", "KiB", "smaller", "faster")
 
@@ -82,7 +84,7 @@ def _notes(rows: list[Result]) -> str:
             _line(
                 (
                     f"`{row['id']}`",
-                    ", ".join(filter(None, (row["device"], row.get("threads") and f"{row['threads']} threads"))),
+                    _device(row),
                     row["seed"],
                     f"{seconds:.0f} s",
                     f"{trained['epochs']} epochs, {_time(trained['seconds'])}" if trained else "a published file",
@@ -100,6 +102,12 @@ def _commands(rows: list[Result]) -> str:
     for row in rows:
         lines += [f"`{row['id']}`:\n", *(f"    {command}" for command in row["commands"]), ""]
     return "\n".join(lines)
+
+
+def _device(row: Result) -> str:
+    """What trained; on a GPU the processor's threads count for nothing."""
+    threads = row.get("threads") if row["device"] == "cpu" else None
+    return f"{row['device']}, {threads} threads" if threads else str(row["device"])
 
 
 def _line(cells: Any) -> str:

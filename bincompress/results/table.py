@@ -67,6 +67,7 @@ class Row:
 
 _QUICK = "train.precision=auto"
 _LARGE = (_QUICK, "train.distill.views=4")  # of each image, which the teacher sees once
+_MANY_VIEWS = ("train.distill.views=40",)  # more epochs than these come back to images that are known
 _TAUGHT = "taught by the pretrained ResNet-20"  # a better teacher than a ConvNet of six epochs, and a faster one
 _SHIFTED = "data.transforms=[random_crop]"  # without it a perceptron of 10 million weights knows its digits by heart
 
@@ -133,17 +134,45 @@ _MAIN: tuple[Row, ...] = (
     ),
     Row("resnet20-bwn", _RESNET, "resnet20", "bwn", published="90.8", source="IR-Net, arXiv 1909.10788, 1W/32A"),
     Row("resnet20-bwn-full", _RESNET, "resnet20", "full/bwn", published="90.8", source="IR-Net, 1W/32A"),
+    Row(
+        "resnet20-bwn-long",
+        _RESNET,
+        "resnet20",
+        "full/bwn",
+        80,
+        _MANY_VIEWS,
+        published="90.8",
+        source="IR-Net, 1W/32A",
+    ),
     Row("resnet20-xnor", _RESNET, "resnet20", "xnor", published="85.23", source=_FDA),
     Row("resnet20-xnor-full", _RESNET, "resnet20", "full/xnor", published="85.23", source=_FDA),
-    Row("resnet20-dorefa", _RESNET, "resnet20", "dorefa", published="84.44", source=_FDA),
-    Row("resnet20-xnor-pp", _RESNET, "resnet20", "xnor_pp"),
-    Row("resnet20-bireal", _RESNET, "resnet20", "bireal"),
-    Row("resnet20-irnet", _RESNET, "resnet20", "irnet", published="86.5", source="IR-Net, with shortcuts per layer"),
-    Row("resnet20-reste", _RESNET, "resnet20", "reste", published="87.92", source="ReSTE, with shortcuts per layer"),
-    Row("resnet20-recu", _RESNET, "resnet20", "recu", published="87.5", source="ReCU, 600 epochs"),
+    Row("resnet20-xnor-long", _RESNET, "resnet20", "full/xnor", 130, _MANY_VIEWS, published="85.23", source=_FDA),
+    Row("resnet20-dorefa", _RESNET, "resnet20", "dorefa", overrides=(_QUICK,), published="84.44", source=_FDA),
+    Row("resnet20-xnor-pp", _RESNET, "resnet20", "xnor_pp", overrides=(_QUICK,)),
+    Row("resnet20-bireal", _RESNET, "resnet20", "bireal", overrides=(_QUICK,)),
+    Row(
+        "resnet20-irnet",
+        _RESNET,
+        "resnet20",
+        "irnet",
+        overrides=(_QUICK,),
+        published="86.5",
+        source="IR-Net, with shortcuts per layer",
+    ),
+    Row(
+        "resnet20-reste",
+        _RESNET,
+        "resnet20",
+        "reste",
+        overrides=(_QUICK,),
+        published="87.92",
+        source="ReSTE, with shortcuts per layer",
+    ),
+    Row("resnet20-recu", _RESNET, "resnet20", "recu", overrides=(_QUICK,), published="87.5", source="ReCU, 600 epochs"),
     Row("resnet20-reactnet", _RESNET, "resnet20", "reactnet", 10),
     Row("resnet20-strong", _RESNET, "resnet20", "strong"),
     Row("resnet20-strong-full", _RESNET, "resnet20", "full/strong"),
+    Row("resnet20-strong-long", _RESNET, "resnet20", "full/strong", 110, _MANY_VIEWS),
     _convnet("bc", "bc", "90.10", f"{_BC}, deterministic"),
     _convnet(
         "bnn",

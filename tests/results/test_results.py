@@ -172,3 +172,9 @@ def test_results_md_is_the_rendering_of_results_json() -> None:
     assert {row["id"] for row in rows} <= {row.id for row in table.ROWS}
     assert all(row["verify"]["integer_mismatches"] == 0 for row in rows)
     assert recipes_dir().is_dir()
+
+
+def test_threads_are_those_of_a_processor() -> None:
+    row = read_results(REPOSITORY / "recipes")[0] | {"threads": 2}
+    assert "| cpu, 2 threads |" in render([row | {"device": "cpu"}])
+    assert "| NVIDIA H100 |" in render([row | {"device": "NVIDIA H100"}])
