@@ -34,17 +34,6 @@ static BC_INLINE V join(const __m128i x[2]) {
 
 #include "planes_product.h"
 
-void bc_plane_rows__avx2(const bc_plane_image *image, size_t rows, const uint64_t *from,
-                         uint8_t *to) {
-    plane_rows(image, rows, from, to);
-}
-
-void bc_plane_tau__avx2(const bc_plane_call *call) {
-    plane_tau(call);
-}
-
-void bc_plane_pop__avx2(const bc_plane_call *call) {
-    plane_pop(call);
-}
+BC_PLANE_KERNELS(avx2)
 
 BC_TARGET_END

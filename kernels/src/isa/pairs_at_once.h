@@ -78,14 +78,14 @@ static BC_INLINE size_t once_tiles(const int np, const int nv, const pair_rectan
         tile_slot(np, nv, &place, words, beginning, all, second);
         BC_UNROLL
         for (int c = 0; c < np * nv; c++)
-            tile_separate(first[c], all[c], second[c]);
+            separate_halves(first[c], all[c], second[c]);
         tile_slot(np, nv, &place, r->words - words, beginning, all, second);
         BC_UNROLL
         for (int c = 0; c < np * nv; c += nv) {
             V rest[NV][2];
             BC_UNROLL
             for (int v = 0; v < nv; v++)
-                tile_separate(rest[v], all[c + v], second[c + v]);
+                separate_halves(rest[v], all[c + v], second[c + v]);
             const size_t i = pair + (size_t)(c / nv), at = r->pair + i;
             const int32_t *const *row = call->limit + r->tables->p + 2 * at;
             uint8_t *out = call->out + (r->tables->p + 2 * at) * call->out_stride + r->q;

@@ -12,7 +12,7 @@
 /* Bytes of both pixels to their sums. */
 static BC_INLINE void add_pair(pair_sums sums, V all, V second, bool first) {
     V bytes[2];
-    tile_separate(bytes, all, second);
+    separate_halves(bytes, all, second);
     BC_UNROLL
     for (int pixel = 0; pixel < 2; pixel++) {
         V *to = (V *)(void *)sums[pixel], both = bytes[pixel], odd = BC_MM(srli_epi16)(both, 8);

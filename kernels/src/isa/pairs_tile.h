@@ -39,6 +39,7 @@
 #ifndef BC_ISA_PAIRS_TILE_H
 #define BC_ISA_PAIRS_TILE_H
 
+#include "half_bytes.h"
 #include "pairs.h"
 
 enum { GROUP = 7, UNIT_STEPS = UNIT * STEPS };
@@ -159,15 +160,6 @@ static BC_INLINE void tile_slot(const int np, const int nv, tile_place *place, s
             }
         } while (--n);
     }
-}
-
-/* Sums of both pixels, filters in order. */
-static BC_INLINE void tile_separate(V sums[2], V all, V second) {
-    const V high = BC_MM(set1_epi8)((char)0xf0), even = BC_MM(set1_epi16)(0xf0);
-    const V b = BC_SI (and)(BC_MM(slli_epi16)(second, 4), high),
-            a = BC_SI (and)(BC_MM(srli_epi16)(all, 4), even);
-    sums[0] = BC_MM(sub_epi8)(all, b);
-    sums[1] = BC_MM(sub_epi8)(second, a);
 }
 
 /* The place of the tile at pair `pair` of a rectangle. */

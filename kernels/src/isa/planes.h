@@ -55,7 +55,7 @@ static BC_INLINE V repeat_at(const void *from) {
 
 /* What all filters of a tile share, of each of its vectors. */
 typedef struct plane_tile {
-    V all[NV], second[NV]; /* what sums begin with (plane_begin) */
+    V all[NV], second[NV]; /* what sums begin with (begin_halves) */
     V index[NV];           /* class and odd % 2: which limit */
     V odd[NV][2];          /* odd groups of 4 bits: 16 bits, as unpacklo and unpackhi order them */
     const bc_plane_limit *limit[NV];

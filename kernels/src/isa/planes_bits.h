@@ -51,7 +51,7 @@ static BC_INLINE void few_steps(const int np, const int nv, const bc_plane_call 
         const int v = c % nv;
         const bc_plane_limit *limit = tile->limit[v] + 2 * (pair + (size_t)(c / nv));
         V sums[2];
-        plane_separate(sums, all[c], second[c]);
+        separate_halves(sums, all[c], second[c]);
         BC_UNROLL
         for (int f = 0; f < 2; f++)
             bits[v] = push_bit(bits[v], below_byte(limit[f], tile->index[v], sums[f]));
@@ -136,7 +136,7 @@ static BC_INLINE void tau_tile(const int nv, const bool few, const bc_plane_call
         const V half =
                     BC_MM(packus_epi16)(BC_MM(srli_epi16)(odd[0], 1), BC_MM(srli_epi16)(odd[1], 1)),
                 parity = BC_MM(packus_epi16)(BC_SI (and)(odd[0], one), BC_SI (and)(odd[1], one));
-        plane_begin(BC_SI(xor)(half, BC_MM(set1_epi8)((char)128)), &tile.all[v], &tile.second[v]);
+        begin_halves(BC_SI(xor)(half, BC_MM(set1_epi8)((char)128)), &tile.all[v], &tile.second[v]);
         tile.index[v] = BC_SI(or)(loadu(call->classes + at), parity);
         tile.limit[v] = call->limit[at + LANES > call->turn];
     }

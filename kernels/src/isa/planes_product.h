@@ -39,4 +39,17 @@ static void plane_pop(const bc_plane_call *call) {
 #pragma GCC pop_options
 #endif
 
+/* The kernels of a table. */
+#define BC_PLANE_KERNELS(isa)                                                                      \
+    void bc_plane_rows__##isa(const bc_plane_image *image, size_t rows, const uint64_t *from,      \
+                              uint8_t *to) {                                                       \
+        plane_rows(image, rows, from, to);                                                         \
+    }                                                                                              \
+    void bc_plane_tau__##isa(const bc_plane_call *call) {                                          \
+        plane_tau(call);                                                                           \
+    }                                                                                              \
+    void bc_plane_pop__##isa(const bc_plane_call *call) {                                          \
+        plane_pop(call);                                                                           \
+    }
+
 #endif

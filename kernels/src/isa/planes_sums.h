@@ -58,7 +58,7 @@ static BC_INLINE void few_sums(const int np, const int nv, plane_place place, si
     plane_slot(np, nv, &place, steps, all, second);
     BC_UNROLL
     for (int c = 0; c < np * nv; c++)
-        plane_separate(sums[c], all[c], second[c]);
+        separate_halves(sums[c], all[c], second[c]);
 }
 
 /* Sums of all steps of np pairs and nv vectors: [pair * nv + v][filter]. */
@@ -78,7 +78,7 @@ static BC_INLINE void plane_sums(const int np, const int nv, plane_place place, 
         BC_UNROLL
         for (int c = 0; c < np * nv; c++) {
             V bytes[2];
-            plane_separate(bytes, all[c], second[c]);
+            separate_halves(bytes, all[c], second[c]);
             widen(&sums[c][0], bytes[0], slot == 0);
             widen(&sums[c][1], bytes[1], slot == 0);
         }

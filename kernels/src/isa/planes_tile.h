@@ -4,6 +4,7 @@
 #ifndef BC_ISA_PLANES_TILE_H
 #define BC_ISA_PLANES_TILE_H
 
+#include "half_bytes.h"
 #include "planes.h"
 
 #if defined(__GNUC__) && !defined(__clang__)
@@ -90,22 +91,6 @@ static BC_INLINE void plane_slot(const int np, const int nv, plane_place *place,
         for (size_t i = steps % 6; i; i--)
             plane_groups(np, nv, 1, 1, place, tables, all, second);
     place->table = tables[0];
-}
-
-/* Sums of the two filters of a pair. */
-static BC_INLINE void plane_separate(V sums[2], V all, V second) {
-    const V high = BC_MM(set1_epi8)((char)0xf0), even = BC_MM(set1_epi16)(0xf0);
-    const V b = BC_SI (and)(BC_MM(slli_epi16)(second, 4), high),
-            a = BC_SI (and)(BC_MM(srli_epi16)(all, 4), even);
-    sums[0] = BC_MM(sub_epi8)(all, b);
-    sums[1] = BC_MM(sub_epi8)(second, a);
-}
-
-/* What plane_separate takes to x for both filters. */
-static BC_INLINE void plane_begin(V x, V *all, V *second) {
-    const V high = BC_MM(set1_epi8)((char)0xf0), even = BC_MM(set1_epi16)(0xf0);
-    *all = BC_MM(add_epi8)(x, BC_SI (and)(BC_MM(slli_epi16)(x, 4), high));
-    *second = BC_MM(add_epi8)(x, BC_SI (and)(BC_MM(srli_epi16)(*all, 4), even));
 }
 
 #if defined(__GNUC__) && !defined(__clang__)
