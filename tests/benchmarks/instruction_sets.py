@@ -47,8 +47,8 @@ def instruction_set_table(found: dict[str, Any]) -> Iterator[str]:
         roofline = result["roofline"]
         yield f"| {isa} | {roofline['binary_gmacs']:.0f} | {roofline['count_gmacs']:.0f} | {' | '.join(cells)} |"
     yield ""
-    yield "Whole networks in the same way, and their ratios to ONNX Runtime's fp32 and int8. Floats need FMA; SSE4.2 has"
-    yield "none, so it is imitated there, number by number, to give the same bits.\n"
+    yield "Whole networks in the same way, and their ratios to ONNX Runtime's fp32 and int8. Floats need FMA; SSE4.2"
+    yield "has none, so it is imitated there, number by number, to give the same bits.\n"
     labels = list(next(iter(found.values()))["networks"]) if found else []
     yield f"| instruction set | {' | '.join(labels)} |"
     yield "|---" * (1 + len(labels)) + "|"
