@@ -96,17 +96,17 @@ size_t bc_planes_bytes(const bc_run *run, const bc_node *node, size_t *sample_by
     return bytes;
 }
 
-/* Bits [k, k + n) of a filter, in the panels of this node. */
+/* Bits [k, k + n) of a filter, n <= 4, which are channels of one tap, in the panels of this node.
+ */
 static unsigned weight_bits(const bc_node *node, size_t filter, size_t k, size_t n) {
     const uint64_t *panel = (const uint64_t *)(const void *)((const char *)node->weights +
                                                              filter / 8 * node->panel_bytes);
-    const size_t words = bc_words(node->tap_bits);
-    unsigned bits = 0;
-    for (size_t i = 0; i < n; i++, k++) {
-        const size_t c = k % node->tap_bits, word = k / node->tap_bits * words + c / 64;
-        bits |= (unsigned)(panel[word * 8 + filter % 8] >> c % 64 & 1) << i;
-    }
-    return bits;
+    const size_t c = k % node->tap_bits, at = c % 64,
+                 word = k / node->tap_bits * bc_words(node->tap_bits) + c / 64;
+    uint64_t bits = panel[word * 8 + filter % 8] >> at;
+    if (at + n > 64)
+        bits |= panel[(word + 1) * 8 + filter % 8] << (64 - at);
+    return (unsigned)(bits & ((1u << n) - 1));
 }
 
 static unsigned odd(unsigned bits) {
@@ -114,16 +114,18 @@ static unsigned odd(unsigned bits) {
 }
 
 static void make_weights(const bc_node *node, bc_planes *p) {
+    uint8_t half[16][16]; /* of what the odd counts of u and v leave of popcount */
+    for (unsigned u = 0; u < 16; u++)
+        for (unsigned v = 0; v < 16; v++)
+            half[u][v] = (uint8_t)((bc_popcount64(u ^ v) + odd(u) - odd(v)) / 2);
     for (size_t f = 0; f < node->panels * BC_PANEL_BINARY; f++)
         for (size_t s = 0; s < p->steps; s++) {
             const size_t tap = s / p->image.steps, c = s % p->image.steps * 4;
             const unsigned u =
                 weight_bits(node, f, tap * node->group_in + c, bc_min(4, node->group_in - c));
             uint8_t *table = p->tables[f / 2 * p->steps + s];
-            for (unsigned v = 0; v < 16; v++) { /* half of what the odd counts leave of popcount */
-                const unsigned half = (bc_popcount64(u ^ v) + odd(u) - odd(v)) / 2;
-                table[v] = (uint8_t)(table[v] | half << f % 2 * 4);
-            }
+            for (size_t v = 0; v < 16; v++)
+                table[v] = (uint8_t)(table[v] | half[u][v] << f % 2 * 4);
             p->filter_odd[f] = (uint16_t)(p->filter_odd[f] + odd(u));
         }
 }
