@@ -3,7 +3,7 @@
  * A kernel is a function over `m` output pixels. What an input pixel is comes through an
  * *indirection*: a[p * taps + t] points to the input pixel under tap t of output pixel p, or to a
  * shared padding pixel where the tap lies outside. So no kernel knows about images, strides,
- * dilation, padding or batches.
+ * dilation, padding or batches, but for those that read planes, which have a section of their own.
  *
  * Contract of all kernels, unless said otherwise:
  *   - every size is >= 1; no kernel reads or writes a byte outside the ranges given here
@@ -110,14 +110,15 @@ typedef struct bc_plane_image {
     const uint8_t *pad_bytes; /* .. and its bytes in all steps + 1 planes */
 } bc_plane_image;
 
-/* Lanes of a product with planes: place `x` of a line and those behind it. Pixels are numbered from
- * the first output at or behind lane 0; place x of a line is one if x < width.
+/* Lanes of a product with planes: place `x` < width of a line, the first output, and those behind
+ * it; the first `width` places of each line are outputs.
  * Filters are in panels of 8, those that fill up the last one too. A limit is what
  *     floor((sum of popcount + filter's odd - odd % 2) / 2)  must reach at least, where odd are the
  * pixel's groups of 4 bits that have an odd count: of filter f and class 2 c + odd % 2, c < 8, the
- * number limit[f][0][class] + 256 limit[f][1][class] <= 32767; up to BC_PLANE_BYTE steps
+ * number limit[f][0][class] + 256 limit[f][1][class] <= 32767; up to BC_PLANE_BYTE steps, where
+ * 2 steps + steps / 2 + 1, which no sum reaches, is a byte,
  * limit[f][0][class] ^ 128. */
-enum { BC_PLANE_BYTE = 101, BC_PLANE_STEPS = 510 };
+enum { BC_PLANE_BYTE = 101, BC_PLANE_STEPS = 8191 }; /* 4 steps fit 16 bits, signed */
 typedef uint8_t bc_plane_limit[2][16];
 typedef struct bc_plane_call {
     size_t lanes, x, width, line;
@@ -132,7 +133,7 @@ typedef struct bc_plane_call {
     const bc_plane_limit *limit[2];
     size_t turn;
     uint8_t *out;
-    size_t out_stride, out_bytes; /* from pixel to pixel; to be written, those past the panels 0 */
+    size_t out_stride, out_bytes; /* from pixel to pixel; written, >= panels: those past them 0 */
     /* of plane_pop */
     int32_t *pop;
     size_t ld;
@@ -192,8 +193,8 @@ typedef struct bc_kernels {
                              size_t out_stride);
 
     /* Optional: the binary convolution of images as planes (isa/planes.h). plane_lanes: bytes of a
-     * vector of theirs, up to two of which are read and computed past the last lane; 0: there is
-     * none, and the functions are NULL. */
+     * vector of theirs; less than one is read and computed past the last lane. 0: there is none,
+     * and the functions are NULL. */
     size_t plane_lanes;
 
     /* Rows of an image to its planes; `to`: the first pixel's byte in the first plane. Padding

@@ -96,7 +96,8 @@ static bc_status make_lists(bc_session *session, bc_error *error) {
     return BC_OK;
 }
 
-/* What kernels that read planes ask for, and room for the planes of one node's input. */
+/* What kernels that read planes ask for, and room for the planes of one node's input. Where that
+ * would be larger than any model may be, as of a huge batch, no node has any. */
 static bc_status make_planes(bc_session *session, bc_error *error) {
     const bc_model *model = session->model;
     bc_run *run = &session->run;
@@ -119,7 +120,7 @@ static bc_status make_planes(bc_session *session, bc_error *error) {
         const size_t some = bc_planes_bytes(run, &model->nodes[n], &sample);
         if (some) {
             bc_planes_make(run, &model->nodes[n], to);
-            run->planes[n] = to;
+            run->planes[n] = (const struct bc_planes *)(const void *)to;
         }
         to += some;
     }

@@ -37,8 +37,8 @@ struct bc_run {
     bool bands;            /* pooling may be done with the convolution in front of it */
     const bc_node *loaded; /* the node whose copy samples are loaded into, past the input value */
     char **spread;         /* per node: weights as kernels->spread makes them, or NULL */
-    const void **planes;   /* per node: what bit_planes.c keeps of it, or NULL */
-    uint8_t *plane_memory; /* the planes of a node's input */
+    const struct bc_planes **planes; /* per node: what bit_planes.c keeps of it, or NULL */
+    uint8_t *plane_memory;           /* the planes of a node's input */
 };
 
 /* A rectangle of a node's output: m pixels from p0 on, panels of filters. */
@@ -90,13 +90,15 @@ bc_status bc_ahead_plan(bc_run *run, size_t batch, size_t cache_bytes, bc_error 
 /* ahead.c: the part of it that is the task's; of 0 bytes: none. */
 bc_ahead bc_ahead_of(const bc_task *task);
 
-/* ops/binary_spread.c: bytes of a node's weights in the form of kernels->spread, 0: not wanted;
- * makes them. */
+/* ops/binary_spread.c: bytes of a node's weights in the form of kernels->spread, 0: not wanted, as
+ * is known once run->planes are; makes them. */
 size_t bc_spread_bytes(const bc_run *run, const bc_node *node, size_t batch);
 void bc_spread(const bc_run *run, const bc_node *node, char *to);
 
 /* ops/bit_planes.c: bytes that a session keeps for a node whose input its kernels read as planes,
- * 0: they do not; the bytes of the planes of a sample; makes what is kept, in zeroed memory. */
+ * 0: they do not; the bytes of the planes of a sample; makes what is kept, in zeroed memory. Such
+ * nodes keep their lists and the room for other copies, as other sessions of the model need them.
+ */
 size_t bc_planes_bytes(const bc_run *run, const bc_node *node, size_t *sample_bytes);
 void bc_planes_make(const bc_run *run, const bc_node *node, char *to);
 

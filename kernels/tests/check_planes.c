@@ -7,8 +7,9 @@
 
 /* An image of h x w pixels between `top` and `left` of padding on either side, and a window. */
 typedef struct shape {
-    size_t h, w, c, top, left, kh, kw, panels;
+    size_t h, w, c, top, left, kh, kw, dh, dw, panels;
     bool ones; /* padding is 1 bits */
+    fill pixels, weights;
 } shape;
 
 typedef struct sizes {
@@ -17,16 +18,18 @@ typedef struct sizes {
 
 static int failures;
 
-#define WHAT "%zux%zux%zu top=%zu left=%zu %zux%zu panels=%zu ones=%d from=%zu"
-#define SHAPE s.h, s.w, s.c, s.top, s.left, s.kh, s.kw, s.panels, s.ones, from
+#define WHAT "%zux%zux%zu top=%zu left=%zu %zux%zu/%zux%zu panels=%zu ones=%d x=%s w=%s"
+#define SHAPE                                                                                      \
+    s.h, s.w, s.c, s.top, s.left, s.kh, s.kw, s.dh, s.dw, s.panels, s.ones, fill_names[s.pixels],  \
+        fill_names[s.weights]
 
 static sizes sizes_of(shape s, size_t vector) {
     sizes z = {.line = s.w + s.left,
                .words = bc_words(s.c),
                .pixel_steps = (s.c + 3) / 4,
                .taps = s.kh * s.kw,
-               .oh = s.h + 2 * s.top - s.kh + 1,
-               .ow = s.w + 2 * s.left - s.kw + 1};
+               .oh = s.h + 2 * s.top - (s.kh - 1) * s.dh,
+               .ow = s.w + 2 * s.left - (s.kw - 1) * s.dw};
     z.steps = z.taps * z.pixel_steps;
     z.lanes = (z.oh - 1) * z.line + z.ow;
     z.plane_bytes = (s.h + 2 * s.top) * z.line + 2 * s.left + 2 * vector + random64() % 64;
@@ -52,8 +55,8 @@ static void lay(uint8_t *to, const sizes *z, const uint64_t *pixel) {
     to[z->pixel_steps * z->plane_bytes] = (uint8_t)odd_steps(pixel, z->pixel_steps);
 }
 
-static void random_pixels(uint64_t *to, size_t n, size_t c) {
-    fill_words(to, n * bc_words(c), FILL_RANDOM);
+static void fill_pixels(uint64_t *to, size_t n, size_t c, fill how) {
+    fill_words(to, n * bc_words(c), how);
     for (size_t i = 0; i < n && c % 64; i++)
         to[(i + 1) * bc_words(c) - 1] &= ((uint64_t)1 << c % 64) - 1;
 }
@@ -75,8 +78,8 @@ static operands make_operands(shape s, const sizes *z) {
                   .w = guarded(filters * z->taps * z->words * 8, 8),
                   .pop = guarded(z->oh * z->ow * filters * 4, 4),
                   .limit = guarded(2 * 8 * filters * 4, 4)};
-    random_pixels(o.x, s.h * s.w, s.c);
-    random_pixels(o.w, filters * z->taps, s.c);
+    fill_pixels(o.x, s.h * s.w, s.c, s.pixels);
+    fill_pixels(o.w, filters * z->taps, s.c, s.weights);
     memset(o.pad, 0, z->words * 8);
     for (size_t c = 0; c < s.c && s.ones; c++)
         o.pad[c / 64] |= (uint64_t)1 << c % 64;
@@ -84,7 +87,8 @@ static operands make_operands(shape s, const sizes *z) {
         for (size_t f = 0; f < filters; f++) {
             int32_t sum = 0;
             for (size_t t = 0; t < z->taps; t++) { /* wraps before 0 */
-                const size_t y = p / z->ow + t / s.kw - s.top, x = p % z->ow + t % s.kw - s.left;
+                const size_t y = p / z->ow + t / s.kw * s.dh - s.top,
+                             x = p % z->ow + t % s.kw * s.dw - s.left;
                 const uint64_t *a = y < s.h && x < s.w ? o.x + (y * s.w + x) * z->words : o.pad,
                                *b = o.w + (f * z->taps + t) * z->words;
                 for (size_t i = 0; i < z->words; i++)
@@ -104,7 +108,7 @@ static operands make_operands(shape s, const sizes *z) {
 
 /* What the table has to be given: planes, checked, and everything of filters. */
 static bc_plane_call make_call(const bc_kernels *k, shape s, const sizes *z, const operands *o) {
-    const size_t filters = s.panels * 8, from = 0;
+    const size_t filters = s.panels * 8;
     uint8_t *want = guarded(z->all, 1), *planes = guarded(z->all, 1),
             *pad_bytes = guarded(z->pixel_steps + 1, 1);
     for (size_t i = 0; i <= z->pixel_steps; i++)
@@ -128,7 +132,7 @@ static bc_plane_call make_call(const bc_kernels *k, shape s, const sizes *z, con
 
     uint32_t *tap_offset = guarded(z->taps * 4, 4), *offset = guarded(z->steps * 4, 4);
     for (size_t t = 0; t < z->taps; t++)
-        tap_offset[t] = (uint32_t)(t / s.kw * z->line + t % s.kw);
+        tap_offset[t] = (uint32_t)(t / s.kw * s.dh * z->line + t % s.kw * s.dw);
     for (size_t i = 0; i < z->steps; i++)
         offset[i] =
             (uint32_t)(tap_offset[i / z->pixel_steps] + i % z->pixel_steps * z->plane_bytes);
@@ -208,8 +212,8 @@ static void check_from(const bc_kernels *k, shape s, const sizes *z, const opera
     }
     k->plane_pop(&call);
     k->plane_tau(&call);
-    failures += differs(want, got, sum_bytes, k, "plane_pop " WHAT, SHAPE);
-    failures += differs(want_bits, bits, bit_bytes, k, "plane_tau " WHAT, SHAPE);
+    failures += differs(want, got, sum_bytes, k, "plane_pop " WHAT " from=%zu", SHAPE, from);
+    failures += differs(want_bits, bits, bit_bytes, k, "plane_tau " WHAT " from=%zu", SHAPE, from);
 }
 
 static void check(const bc_kernels *k, shape s) {
@@ -222,23 +226,26 @@ static void check(const bc_kernels *k, shape s) {
 }
 
 int check_planes(void) {
-    enum { CASES = 300 };
+    enum { CASES = 400, MOST_PRODUCTS = 3000 };
     int cases = 0;
     failures = 0;
     for (size_t t = 0; t < tables_count; t++)
         for (int i = 0; i < CASES && tables[t]->plane_lanes; i++) {
             shape s = {.h = 1 + random64() % 12,
                        .w = 1 + random64() % (i % 2 ? 20 : 150),
-                       .c = 1 + random64() % (i % 3 ? 40 : 250),
+                       .c = 1 + random64() % (i % 3 ? 40 : 512),
                        .top = random64() % 3,
                        .left = random64() % 3,
+                       .dh = 1 + random64() % 3,
+                       .dw = 1 + random64() % 2,
                        .panels = 1 + random64() % (i % 5 ? 5 : 19),
-                       .ones = random64() % 2};
-            s.kh = 1 + random64() % bc_min(3, s.h + 2 * s.top);
+                       .ones = random64() % 2,
+                       .pixels = i % 4 ? FILL_RANDOM : random64() % FILLS,
+                       .weights = i % 4 ? FILL_RANDOM : random64() % FILLS};
+            s.kh = 1 + random64() % bc_min(3, (s.h + 2 * s.top - 1) / s.dh + 1);
             s.kw = 1 + s.left + random64() % 3; /* so that outputs are no wider than lines */
-            s.kw = bc_min(s.kw, s.w + 2 * s.left);
-            if (s.w + 2 * s.left - s.kw + 1 > s.w + s.left ||
-                s.kh * s.kw * ((s.c + 3) / 4) > BC_PLANE_STEPS)
+            s.kw = bc_min(s.kw, (s.w + 2 * s.left - 1) / s.dw + 1);
+            if (s.left > (s.kw - 1) * s.dw || s.kh * s.kw * s.c > MOST_PRODUCTS)
                 continue;
             check(tables[t], s);
             cases++;

@@ -23,12 +23,6 @@ void bc_bgemm_steps__avx512vpopcntdq(size_t m, size_t c, size_t taps, size_t cw,
                                      const uint64_t *const *a, size_t skip, const uint64_t *w,
                                      int32_t *pop, size_t ld, const bc_row_step *list,
                                      size_t count);
-enum { BC_PLANE_LANES__AVX512 = 64 };
-void bc_plane_rows__avx512(const bc_plane_image *image, size_t rows, const uint64_t *from,
-                           uint8_t *to);
-void bc_plane_pop__avx512(const bc_plane_call *call);
-void bc_plane_tau__avx512(const bc_plane_call *call);
-
 void bc_fgemm__avx512(size_t m, size_t n, size_t taps, size_t cin, const float *const *a,
                       const float *w, float *acc, size_t ld, const bc_ahead *ahead);
 void bc_igemm__avx512(size_t m, size_t panels, size_t taps, size_t cin, const int16_t *const *a,

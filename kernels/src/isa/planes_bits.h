@@ -140,10 +140,10 @@ static BC_INLINE void tau_tile(const int nv, const bool few, const bc_plane_call
         tile.index[v] = BC_SI(or)(loadu(call->classes + at), parity);
         tile.limit[v] = call->limit[at + LANES > call->turn];
     }
-    for (size_t q = 0; q < call->panels; q += 8) {
+    for (size_t q = 0; q < call->out_bytes; q += 8) {
         _Alignas(64) uint64_t words[NV * LANES];
         V panel[8][NV];
-        const size_t panels = bc_min(call->panels - q, 8);
+        const size_t panels = q < call->panels ? bc_min(call->panels - q, 8) : 0;
         BC_UNROLL
         for (int i = 0; i < 8 * nv; i++)
             panel[i / nv][i % nv] = BC_SI(setzero)();

@@ -15,14 +15,14 @@ static BC_INLINE V whole(V sum, V odd, V own) {
 }
 
 /* Counts of pairs [pair, pair + np): filter[v][low, high][filter of the panel]. */
-static BC_INLINE void pop_pairs(const int np, const int nv, const bool few,
+static BC_INLINE void pop_pairs(const int np, const int nv, const bool one_slot,
                                 const bc_plane_call *call, const plane_tile *tile, size_t lane,
                                 size_t pair, V filter[NV][2][8]) {
     const V zero = BC_SI(setzero)();
     plane_sum sums[4][2];
     V bytes[4][2];
-    if (few)
-        few_sums(np, nv, place_of(call, lane, pair), call->steps, bytes);
+    if (one_slot)
+        slot_sums(np, nv, place_of(call, lane, pair), call->steps, bytes);
     else
         plane_sums(np, nv, place_of(call, lane, pair), call->steps, sums);
     BC_UNROLL
@@ -31,7 +31,7 @@ static BC_INLINE void pop_pairs(const int np, const int nv, const bool few,
         const size_t f = 2 * (pair + (size_t)(c / nv)) + (size_t)(i % 2), at = f % BC_PANEL_BINARY;
         const V own = BC_MM(set1_epi16)((short)call->filter_odd[f]);
         V low, high;
-        if (few) {
+        if (one_slot) {
             low = BC_MM(unpacklo_epi8)(bytes[c][i % 2], zero);
             high = BC_MM(unpackhi_epi8)(bytes[c][i % 2], zero);
         } else {
@@ -79,7 +79,7 @@ static BC_INLINE void write_rows(const bc_plane_call *call, size_t from, size_t 
     }
 }
 
-static BC_INLINE void pop_tile(const int nv, const bool few, const bc_plane_call *call,
+static BC_INLINE void pop_tile(const int nv, const bool one_slot, const bc_plane_call *call,
                                size_t lane) {
     enum { NP = 2 };
     const size_t lanes = bc_min(call->lanes - lane, (size_t)nv * LANES);
@@ -90,7 +90,7 @@ static BC_INLINE void pop_tile(const int nv, const bool few, const bc_plane_call
         _Alignas(64) int16_t rows[NV * LANES][8];
         V filter[NV][2][8];
         for (size_t pair = 0; pair < PANEL_PAIRS; pair += NP)
-            pop_pairs(NP, nv, few, call, &tile, lane, q * PANEL_PAIRS + pair, filter);
+            pop_pairs(NP, nv, one_slot, call, &tile, lane, q * PANEL_PAIRS + pair, filter);
         for (int v = 0; v < nv; v++) {
             rows_of_lanes(rows + v * LANES, filter[v][0]);
             rows_of_lanes(rows + v * LANES + 8, filter[v][1]);

@@ -48,9 +48,9 @@ static BC_INLINE void in_order(V *low, V *high, plane_sum sum) {
     *high = BC_MM(unpackhi_epi16)(even, sum.odd);
 }
 
-/* Sums of few steps, as bytes: [pair * nv + v][filter]. */
-static BC_INLINE void few_sums(const int np, const int nv, plane_place place, size_t steps,
-                               V sums[4][2]) {
+/* Sums of up to SLOT_STEPS, as bytes: [pair * nv + v][filter]. */
+static BC_INLINE void slot_sums(const int np, const int nv, plane_place place, size_t steps,
+                                V sums[4][2]) {
     V all[4], second[4];
     BC_UNROLL
     for (int c = 0; c < np * nv; c++)

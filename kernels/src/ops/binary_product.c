@@ -1,6 +1,7 @@
 /* binary_product.c: binary_conv2d, binary_dense: bits times bits by xor and popcount. What the
  * parts do: bit_rows.c packs inputs of few channels, bit_margins.c joins taps of the others,
- * binary_border.c makes zero padding exact. */
+ * binary_border.c makes zero padding exact. Where bit_planes.c says so, plane_product.c does the
+ * products of an input turned to planes instead. */
 #include "binary.h"
 
 /* Of a task, where pointers per pixel are few. Images of many pixels have larger ones, as what a
@@ -137,7 +138,7 @@ static void sums_task(const bc_task *task, size_t skip, const char *weights) {
     epilogue_of_sums(task);
 }
 
-/* Of planes. */
+/* A task of a node whose input lies there as planes. */
 static void plane_task(const bc_task *task) {
     const bc_node *node = task->node;
     if (node->limit) {
@@ -166,7 +167,7 @@ static void product_task(const bc_task *given) {
 static void run(const bc_run *run, const bc_node *node) {
     if (bc_planes_find(run, node)) {
         bc_planes_run(run, node);
-        bc_run_tasks(run, node, node->w, plane_task);
+        bc_run_tasks(run, node, bc_min(node->w, 2 * run->kernels->plane_lanes), plane_task);
         return;
     }
     if (node->prep_bytes)

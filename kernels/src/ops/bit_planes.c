@@ -6,48 +6,64 @@
 #include <string.h>
 
 enum {
-    LEAST_FILLED = 75,      /* per cent of the lanes that are outputs */
-    MOST_FILTERS = 48,      /* .. that fill less than two vectors of the other kernels */
-    MOST_COLUMN_CLASSES = 4 /* times two of rows, times two of odd counts: what a vector looks up */
+    LEAST_FILLED = 75, /* per cent of the lanes that are outputs */
+    LEAST_OF_ROW = 4,  /* a row of padded images fills at least that part of a vector */
+    GROWTH = 4,        /* times the places of input and output that planes have at most */
+    MOST_FILTERS = 48, /* they fill less than two vectors of the other kernels */
+    MOST_STEPS = 512,  /* tables of a tile's filters are 16 KiB of the first cache then */
+    MOST_COLUMN_CLASSES =
+        4, /* times two of rows, times two of odd counts: what a vector looks up */
 };
 
 const bc_planes *bc_planes_find(const bc_run *run, const bc_node *node) {
     return run->planes ? run->planes[node - run->model->nodes] : NULL;
 }
 
-/* Rows of classes: those that only the first rows have, [0, first), and only the last, from `last`
- * on; both are the same where there are one or two. */
+/* How many classes of rows there are: 0 is that of rows [0, first), 2 that of [last, oh), 1 that of
+ * those between; what is not there begins at oh. */
 static size_t class_rows(const bc_node *node, size_t *first, size_t *last) {
     const size_t oh = node->image.oh;
     *first = *last = oh;
     if (!node->row_class)
         return 1;
-    const size_t count = node->row_class[oh - 1] + 1;
     for (size_t y = oh; y-- > 0;) {
         if (node->row_class[y] > 0)
             *first = y;
         if (node->row_class[y] == 2)
             *last = y;
     }
-    return count;
+    return node->row_class[oh - 1] + 1;
+}
+
+/* Whether classes are few enough for plane_tau, and no vector has those of both first and last
+ * rows. */
+static bool classes_fit(const bc_node *node, size_t line, size_t lanes) {
+    size_t first, last;
+    const size_t rows = class_rows(node, &first, &last);
+    return node->col_classes <= MOST_COLUMN_CLASSES &&
+           (rows < 3 || (rows == 3 && (last - first) * line >= lanes));
 }
 
 static bool serves(const bc_run *run, const bc_node *node) {
     const bc_window *win = &node->image;
     const bc_value *main = &run->model->values[node->input];
-    const size_t lanes = run->kernels->plane_lanes, line = win->w + bc_max(win->left, win->right);
+    const size_t lanes = run->kernels->plane_lanes, line = win->w + bc_max(win->left, win->right),
+                 planes = (node->group_in + 3) / 4 + 1;
     if (!lanes || bc_ops[node->op].op != &bc_op_binary_product ||
-        bc_ops[node->op].kind == BC_KIND_DENSE || node->groups > 1 || win->sh > 1 || win->sw > 1)
+        bc_ops[node->op].kind == BC_KIND_DENSE || node->groups > 1 || win->sh > 1 || win->sw > 1 ||
+        win->ow > line || node->filters > MOST_FILTERS ||
+        win->kh * win->kw * (planes - 1) > MOST_STEPS ||
+        main->pixel_bytes > BC_PLANE_WORDS * sizeof(uint64_t))
         return false;
-    size_t first, last;
-    const size_t rows = class_rows(node, &first, &last), all = (win->oh - 1) * line + win->ow,
-                 planes = (node->group_in + 3) / 4, steps = win->kh * win->kw * planes;
-    /* offsets have 32 bits */
-    const bool small = (win->top + win->h + win->bottom + 8) * line < UINT32_MAX / (planes + 1);
-    return small && win->ow <= line && node->filters <= MOST_FILTERS && steps <= BC_PLANE_STEPS &&
-           main->pixel_bytes <= BC_PLANE_WORDS * sizeof(uint64_t) &&
-           win->oh * win->ow * 100 >= bc_round_up(all, lanes) * LEAST_FILLED && rows <= 3 &&
-           node->col_classes <= MOST_COLUMN_CLASSES && (rows < 3 || (last - first) * line >= lanes);
+    /* a file may ask for any padding; offsets have 32 bits */
+    const uint64_t outputs = (uint64_t)win->oh * win->ow,
+                   all = (uint64_t)(win->oh - 1) * line + win->ow + lanes - 1,
+                   places = (uint64_t)(win->top + win->h + win->bottom) * line;
+    return places <= GROWTH * ((uint64_t)win->h * win->w + outputs) &&
+           places * planes < UINT32_MAX / 2 &&
+           outputs * 100 >= all / lanes * lanes * LEAST_FILLED &&
+           (line == win->w || win->w * LEAST_OF_ROW >= lanes) &&
+           (!node->limit || classes_fit(node, line, lanes));
 }
 
 /* Takes `bytes` for *part, at a multiple of 64; base NULL: only counts. */
@@ -79,7 +95,7 @@ static size_t lay_out(const bc_run *run, const bc_node *node, bc_planes *p, char
     p->offset = take(base, &at, p->steps * sizeof *p->offset);
     p->tables = take(base, &at, filters / 2 * p->steps * sizeof *p->tables);
     p->filter_odd = take(base, &at, filters * sizeof *p->filter_odd);
-    p->classes = take(base, &at, p->lanes + 2 * lanes);
+    p->classes = take(base, &at, node->limit ? p->lanes + 2 * lanes : 0);
     for (int i = 0; i < 2; i++)
         p->limit[i] = take(base, &at, node->limit ? filters * sizeof *p->limit[i] : 0);
     image->pad = p->pad = take(base, &at, main->pixel_bytes);
@@ -171,11 +187,12 @@ void bc_planes_make(const bc_run *run, const bc_node *node, char *to) {
         p->pad_bytes[image->steps] = (uint8_t)(p->pad_bytes[image->steps] + odd(p->pad_bytes[s]));
     }
     make_weights(node, p);
+    if (!node->limit)
+        return;
+    make_limits(node, p);
     for (size_t lane = 0; lane < p->lanes && node->row_class; lane++) {
         const size_t y = lane / image->line, x = bc_min(lane % image->line, win->ow - 1);
         const size_t row = node->row_class[y] == 1;
         p->classes[lane] = (uint8_t)(2 * (row * node->col_classes + node->col_class[x]));
     }
-    if (node->limit)
-        make_limits(node, p);
 }

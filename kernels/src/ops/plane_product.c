@@ -29,7 +29,14 @@ static void lay_rows(const void *context, size_t first, size_t end) {
         some = bc_min(win->h - y, end - r);
         if (y == 0)
             fill_padding(image, to, (size_t)(inside - to));
-        l->run->kernels->plane_rows(image, some, from + r * row_words, inside + y * image->line);
+        if (image->line == win->w) { /* one row, whose vectors are full */
+            bc_plane_image row = *image;
+            row.width = row.line = some * win->w;
+            l->run->kernels->plane_rows(&row, 1, from + r * row_words, inside + y * win->w);
+        } else {
+            l->run->kernels->plane_rows(image, some, from + r * row_words,
+                                        inside + y * image->line);
+        }
         if (y + some == win->h)
             fill_padding(image, inside + win->h * image->line, win->bottom * image->line);
     }

@@ -1,6 +1,6 @@
-/* avx512_planes.c: binary convolutions of planes (planes.h) on AVX-512. Tile: 128 pixels x 4
- * filters. */
-#include "avx512.h"
+/* avx512bw_planes.c: binary convolutions of planes (planes.h) on AVX-512 without its popcount.
+ * Tile: 128 pixels x 4 filters. */
+#include "avx512bw_bgemm.h"
 
 #include <immintrin.h>
 
@@ -38,6 +38,6 @@ static BC_INLINE V join(const __m128i x[4]) {
 
 #include "planes_product.h"
 
-BC_PLANE_KERNELS(avx512)
+BC_PLANE_KERNELS(avx512bw)
 
 BC_TARGET_END
