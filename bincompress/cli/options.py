@@ -58,7 +58,10 @@ SetOption = Annotated[
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite an output that exists.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
-ThreadsOption = Annotated[int, typer.Option("--threads", metavar="N", min=1, help="Threads of the C library.")]
+MOST_THREADS = 256  # of a session (kernels/src/session.c): said before anything long begins
+ThreadsOption = Annotated[
+    int, typer.Option("--threads", metavar="N", min=1, max=MOST_THREADS, help="Threads of the C library.")
+]
 IsaOption = Annotated[
     str | None, typer.Option("--isa", metavar="ISA", help="Instruction set of the C library; the best one by default.")
 ]

@@ -203,7 +203,8 @@ def _relu(y: Array, step: Step, _: Values) -> Array:
 
 
 def _hardtanh(y: Array, step: Step, _: Values) -> Array:
-    return np.clip(y.astype(np.float32), np.float32(-1), np.float32(1))
+    floats = y.astype(np.float32)  # not np.clip, which keeps a NaN
+    return np.where(floats > -1, np.where(floats < 1, floats, np.float32(1)), np.float32(-1))
 
 
 def _prelu(y: Array, step: Step, _: Values) -> Array:

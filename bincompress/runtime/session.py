@@ -18,6 +18,7 @@ from bincompress.errors import NativeError, UsageError
 from bincompress.program import DType, Normalize, Value
 
 Array = npt.NDArray[Any]
+_UINT32_MAX = 2**32 - 1  # ctypes would cut off what is above
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,9 @@ class Session:
     def __init__(
         self, model: Model, threads: int, batch: int, isa: str | None, *, profile: bool, keep_all: bool
     ) -> None:
-        if threads < 1 or batch < 1:
-            raise UsageError(f"threads {threads} and batch {batch} must be at least 1")
+        for what, value in (("threads", threads), ("batch", batch)):
+            if not isinstance(value, int | np.integer) or not 1 <= value <= _UINT32_MAX:
+                raise UsageError(f"{what} {value!r}: a session takes a whole number from 1 on")
         native.require_isa(isa)
         self.model, self.threads, self.batch = model, threads, batch
         self._lib = native.library()

@@ -1,5 +1,9 @@
 /* threads.c: a small pool. Workers spin for a moment before they sleep, because the next node
- * follows within microseconds, and waking a thread that sleeps takes as long as a small node. */
+ * follows within microseconds, and waking a thread that sleeps takes as long as a small node.
+ *
+ * Nobody waits for a worker that has not come: where other programs need the cores it may come
+ * milliseconds later. So a worker enters a turn, which is possible until the caller finds nothing
+ * left to do, and the caller waits for those that have entered. */
 #define _POSIX_C_SOURCE 200809L
 #include "session.h"
 
@@ -14,6 +18,8 @@ enum {
     LEAST_STACK = 1 << 20 /* some systems' threads have little; products hold blocks on the stack */
 };
 
+enum { INSIDE = (1 << 9) - 1, OPEN = 1 << 9, TURN = 1 << 10 }; /* of bc_threads.gate */
+
 /* Items that one thread takes first: stretches of the same images in every node, so that most of
  * what it reads it has written itself, and finds in its own cache. Then it helps the others. */
 typedef struct share {
@@ -22,18 +28,20 @@ typedef struct share {
 } share;
 
 struct bc_threads {
-    size_t count;  /* of workers: the caller is one more */
-    share *shares; /* of every thread, the caller's first */
-    void *memory;  /* that they are in */
-    pthread_t *ids;
-    pthread_mutex_t mutex;
-    pthread_cond_t wake;
-    atomic_uint turn;      /* changes when there is work, or when all shall end */
-    atomic_size_t running; /* workers that have not finished this turn */
-    atomic_bool stop;
-    size_t numbered; /* workers that have taken their number, under the mutex */
+    /* what a worker reads when it enters, in one line */
+    _Alignas(BC_LINE) atomic_size_t gate; /* turn * TURN, which changes when there is work, or when
+                                             all shall end; + OPEN as long as workers may enter;
+                                             + how many are inside */
     bc_work *work;
     const void *context;
+    share *shares; /* of every thread, the caller's first */
+    size_t count;  /* of workers: the caller is one more */
+    atomic_bool stop;
+    _Alignas(BC_LINE) pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    size_t numbered; /* workers that have taken their number, under the mutex */
+    pthread_t *ids;
+    void *memory; /* that this is in, and the shares */
 };
 
 /* Tells the core that a loop waits for another one. */
@@ -57,11 +65,15 @@ static void take_items(bc_threads *t, size_t thread) {
     }
 }
 
-static unsigned wait_for_turn(bc_threads *t, unsigned seen) {
+static size_t turn_now(bc_threads *t) {
+    return atomic_load_explicit(&t->gate, memory_order_acquire) / TURN;
+}
+
+static size_t wait_for_turn(bc_threads *t, size_t seen) {
     const uint64_t start = bc_now_ns();
     do {
         for (int i = 0; i < SPINS; i++) {
-            unsigned turn = atomic_load_explicit(&t->turn, memory_order_acquire);
+            const size_t turn = turn_now(t);
             if (turn != seen)
                 return turn;
             pause_a_moment();
@@ -69,10 +81,20 @@ static unsigned wait_for_turn(bc_threads *t, unsigned seen) {
         sched_yield();
     } while (bc_now_ns() - start < SPIN_NS);
     pthread_mutex_lock(&t->mutex);
-    while (atomic_load_explicit(&t->turn, memory_order_acquire) == seen)
+    while (turn_now(t) == seen)
         pthread_cond_wait(&t->wake, &t->mutex);
     pthread_mutex_unlock(&t->mutex);
-    return atomic_load_explicit(&t->turn, memory_order_acquire);
+    return turn_now(t);
+}
+
+/* Returns false if it is too late for that turn. */
+static bool enter(bc_threads *t, size_t turn) {
+    size_t gate = atomic_load_explicit(&t->gate, memory_order_relaxed);
+    while (gate / TURN == turn && gate & OPEN)
+        if (atomic_compare_exchange_weak_explicit(&t->gate, &gate, gate + 1, memory_order_acquire,
+                                                  memory_order_relaxed))
+            return true;
+    return false;
 }
 
 static void *worker(void *argument) {
@@ -80,20 +102,35 @@ static void *worker(void *argument) {
     pthread_mutex_lock(&t->mutex);
     size_t thread = ++t->numbered;
     pthread_mutex_unlock(&t->mutex);
-    for (unsigned seen = 0;;) {
+    for (size_t seen = 0;;) {
         seen = wait_for_turn(t, seen);
         if (atomic_load_explicit(&t->stop, memory_order_relaxed))
             return NULL;
+        if (!enter(t, seen))
+            continue;
         take_items(t, thread);
-        atomic_fetch_sub_explicit(&t->running, 1, memory_order_release);
+        atomic_fetch_sub_explicit(&t->gate, 1, memory_order_release);
     }
 }
 
+/* The gate is closed and nobody is inside: only this thread changes it. */
 static void begin_turn(bc_threads *t) {
+    const size_t turn = turn_now(t) + 1;
     pthread_mutex_lock(&t->mutex);
-    atomic_fetch_add_explicit(&t->turn, 1, memory_order_release);
+    atomic_store_explicit(&t->gate, turn * TURN + OPEN, memory_order_release);
     pthread_cond_broadcast(&t->wake);
     pthread_mutex_unlock(&t->mutex);
+}
+
+/* Closes the gate and waits for those inside, who may be in their last item. */
+static void end_turn(bc_threads *t) {
+    size_t gate = atomic_fetch_and_explicit(&t->gate, ~(size_t)OPEN, memory_order_acquire);
+    for (unsigned i = 1; gate & INSIDE; i++) {
+        pause_a_moment();
+        if (i % SPINS == 0)
+            sched_yield();
+        gate = atomic_load_explicit(&t->gate, memory_order_acquire);
+    }
 }
 
 /* As pthread_create, with the system's usual stack, unless that is too small. */
@@ -113,22 +150,23 @@ static int start(bc_threads *t, pthread_t *id) {
 }
 
 static void release(bc_threads *t) {
-    free(t->memory);
     free(t->ids);
-    free(t);
+    free(t->memory);
 }
 
 bc_threads *bc_threads_open(size_t count) {
-    bc_threads *t = calloc(1, sizeof *t);
-    if (!t)
+    const size_t bytes = sizeof(bc_threads) + count * sizeof(share);
+    void *memory = calloc(1, bc_block_room(bytes));
+    if (!memory)
         return NULL;
+    bc_threads *t = bc_align_block(memory, bytes);
+    t->memory = memory;
+    t->shares = (share *)(void *)(t + 1);
     t->ids = calloc(count, sizeof *t->ids);
-    t->memory = calloc(1, bc_block_room(count * sizeof *t->shares));
-    if (!t->ids || !t->memory || pthread_mutex_init(&t->mutex, NULL)) {
+    if (!t->ids || pthread_mutex_init(&t->mutex, NULL)) {
         release(t);
         return NULL;
     }
-    t->shares = bc_align_block(t->memory, count * sizeof *t->shares);
     if (pthread_cond_init(&t->wake, NULL)) {
         pthread_mutex_destroy(&t->mutex);
         release(t);
@@ -166,14 +204,7 @@ void bc_parallel(bc_threads *t, size_t items, bc_work *work, const void *context
     }
     t->work = work;
     t->context = context;
-    atomic_store_explicit(&t->running, t->count, memory_order_relaxed);
     begin_turn(t);
     take_items(t, 0);
-    /* workers may still be in their last item, and none may see the next turn's items with this
-     * turn's counter */
-    for (unsigned i = 1; atomic_load_explicit(&t->running, memory_order_acquire); i++) {
-        pause_a_moment();
-        if (i % SPINS == 0)
-            sched_yield();
-    }
+    end_turn(t);
 }

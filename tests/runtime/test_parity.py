@@ -57,6 +57,21 @@ def test_random_programs(seed: int, tmp_path_factory: pytest.TempPathFactory) ->
     assert_parity(random_case(seed), tmp_path_factory.mktemp("parity") / "m.gguf")
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
+@pytest.mark.parametrize("op", ["elementwise", "conv2d", "weight_conv2d"])
+def test_sums_that_overflow_end_alike(op: str, tmp_path: Path) -> None:
+    program, x = build(Case(op, (16, 4, 5), 20, steps=("affine", "add", "hardtanh", "store", "affine", "store")))
+    x = np.random.default_rng(0).choice(np.array([3e38, -3e38, 1, -1, 0], np.float32), x.shape)
+    write_packed(program, tmp_path / "m.gguf")
+    expected = emulate_values(program, x)
+    assert any(np.isinf(value).any() or np.isnan(value).any() for value in expected.values())
+    for isa in native.isa_names():
+        with load(tmp_path / "m.gguf").session(1, len(x), isa, keep_all=True) as session:
+            session(x)
+            for index in program.nodes[-1].outputs:
+                np.testing.assert_array_equal(session.read_value(index, len(x)), expected[index], isa)
+
+
 def test_nodes_run_alone_on_written_values(tmp_path: Path) -> None:
     program, x = build(CASES["binary_conv2d-steps9-wide"])
     write_packed(program, tmp_path / "m.gguf")

@@ -69,8 +69,10 @@ def test_bad_calls_are_refused(packed: Path) -> None:
     model = load(packed)
     with pytest.raises(UsageError, match=r"takes \(N, 64, 4, 4\)"):
         model(x[:, :3])
-    with pytest.raises(UsageError):
-        model.session(threads=0)
+    for wrong in (0, -1, 2**32, 2**32 + 1, 1.5, "2"):
+        for name in ("threads", "batch"):
+            with pytest.raises(UsageError, match=f"{name} {wrong!r}: a session takes a whole number"):
+                model.session(**{name: wrong})
     poisoned = x.copy()
     poisoned[0, 0, 0, 0] = np.nan
     with pytest.raises(NativeError) as caught:
