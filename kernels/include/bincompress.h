@@ -158,9 +158,9 @@ BC_API bc_status bc_session_open(const bc_model *model, const bc_session_options
 BC_API void bc_session_close(bc_session *session);
 
 /* Name of the kernels in use, static; size of the block that all values share. Beside it are lists
- * of pointers into it, 2 % of its size in a ResNet-18, and on AVX2 and avx512bw what a session makes
- * for its kernels: weights spread, tables of weights, and room for the largest input that is turned
- * to planes. */
+ * of pointers into it, 2 % of its size in a ResNet-18, and on AVX2 and avx512bw what a session
+ * makes for its kernels: weights spread, tables of weights, and room for the largest input that is
+ * turned to planes. */
 BC_API const char *bc_session_isa(const bc_session *session);
 BC_API size_t bc_session_arena_bytes(const bc_session *session);
 

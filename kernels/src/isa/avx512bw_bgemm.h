@@ -15,11 +15,10 @@ void bc_spread__avx512bw(size_t panels, size_t k_words, const uint64_t *w, void 
 bool bc_spread_serves__avx512bw(size_t panels, size_t taps, size_t cw);
 BC_BGEMM_KERNELS(avx512bw);
 
-
 /* avx512bw_planes.c */
 enum { BC_PLANE_LANES__AVX512BW = 64 };
 void bc_plane_rows__avx512bw(const bc_plane_image *image, size_t rows, const uint64_t *from,
-                           uint8_t *to);
+                             uint8_t *to);
 void bc_plane_pop__avx512bw(const bc_plane_call *call);
 void bc_plane_tau__avx512bw(const bc_plane_call *call);
 

@@ -28,7 +28,8 @@ static BC_INLINE void begin_halves(V x, V *all, V *second) {
  * others. to[i]: byte i / 2 of all 16, its lower half for even i, its upper half for odd i; for
  * i < n. Returns how many of these have an odd count. */
 static BC_INLINE V turn_words(V *to, const int n, const V words[2][4]) {
-    /* >> 4 by a multiplication: the ports of shifts are those of shuffles, of which there are many */
+    /* >> 4 by a multiplication: the ports of shifts are those of shuffles, of which there are many
+     */
     const V nibble = BC_MM(set1_epi8)(15), shift = BC_MM(set1_epi16)(1 << 12);
     const V zip = repeat(_mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15));
     const V is_odd = repeat(_mm_setr_epi8(0, 1, 1, 0, 1, 0, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0));

@@ -29,7 +29,7 @@ static void pairs_weights(uint8_t *to, uint16_t odd[NR], const uint64_t *w, size
         BC_UNROLL
         for (size_t i = 0; i < 8; i++)
             eight[i / 4][i % 4] = lanes(p + i / 4, k * 8 + 2 * (i % 4));
-        add_bytes(odd, turn_words(bits, STEPS, (const V (*)[4])eight));
+        add_bytes(odd, turn_words(bits, STEPS, (const V(*)[4])eight));
         BC_UNROLL
         for (int i = 0; i < STEPS; i++) /* the lower halves of the word's bytes, then the upper */
             BC_SI(store)((V *)(void *)(to + (i % 2 * 8 + i / 2) * NR), bits[i]);
