@@ -355,7 +355,7 @@ def test_an_interrupt_ends_with_130_and_leaves_what_was_trained(
         if next(steps) == 30:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("bincompress.finetune.loop.clip_latents", stop_in_the_second_epoch)
+    monkeypatch.setattr("bincompress.finetune.step.clip_latents", stop_in_the_second_epoch)
     done = bincompress(*arguments, "-o", "stopped.gguf", cwd=work)
     assert done.returncode == 130, done.stderr
     assert done.stderr.endswith("interrupted\n")
